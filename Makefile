@@ -1,0 +1,33 @@
+# The two commands of the README: `make train` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: train test lint data clean
+
+# Builds the sample data set, trains the base config, evaluates on test.
+train: data
+	$(BIN)/python experiments/main.py --config=experiments/configs/base.py \
+	  --workdir=runs/base
+
+data: $(VENV)/ready
+	$(BIN)/python -m data_prep.build --config=earth --output=data
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# Pinned packages, installed once; the stamp is written last, so an install
+# that was cut off is done again.
+$(VENV)/ready: requirements.txt setup.cfg
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) data runs

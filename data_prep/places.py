@@ -1,0 +1,121 @@
+"""Places: which patches of a tile become records, and the climate they have.
+
+Told by where a patch lies alone, so the answer is the same for all dates of a
+place and is worked out once.
+"""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from data_prep import earth, labels, splits
+
+# Why patches are left out, in the order of the rules.
+REASONS = SPLIT, THIN, SEA = "near another split", "thinned out", "mostly sea"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatchRule:
+  """Which patches of a tile become records.
+
+  Attributes:
+    size: Rows and columns of a patch.
+    stride: Pixels from one patch to the next.
+    split: Which places go to which split.
+    train_kept: Fraction of the train places to keep. A small stride makes many
+      that are nearly alike; out of it, thinning leaves places at all offsets.
+    max_sea: Largest fraction of sea of a place that is kept in any case.
+    sea_kept: Fraction of the places with more sea to keep.
+    seed: Which of all such choices.
+  """
+
+  size: int
+  stride: int
+  split: splits.SplitRule
+  train_kept: float
+  max_sea: float
+  sea_kept: float
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Places:
+  """The patches of a tile that become records, whatever the date.
+
+  Attributes:
+    rows: First rows, shape `[n]`.
+    cols: First columns, shape `[n]`.
+    split: Indices into `splits.SPLITS`, shape `[n]`.
+    climate: Fraction in each climate zone, shape `[n, 31]`.
+    lat_deg: Latitudes of the centres, shape `[n]`.
+    lon_deg: Longitudes of the centres, shape `[n]`.
+    left_out: How many patches were left out, by reason.
+  """
+
+  rows: np.ndarray
+  cols: np.ndarray
+  split: np.ndarray
+  climate: np.ndarray
+  lat_deg: np.ndarray
+  lon_deg: np.ndarray
+  left_out: dict[str, int]
+
+
+# The dates of one place follow one another.
+@functools.lru_cache(maxsize=8)
+def select_places(grid, rule):
+  """Chooses the patches of a tile, by place alone, and knows their climate.
+
+  Args:
+    grid: A `tiles.Grid`.
+    rule: A `PatchRule`.
+
+  Returns:
+    `Places`.
+
+  Raises:
+    ValueError: If the grid is not in EPSG:4326.
+    rasters.RasterError: If the climate map cannot be read.
+  """
+  rows, cols = (
+    corner.ravel()
+    for corner in np.meshgrid(
+      np.arange(0, grid.height - rule.size + 1, rule.stride),
+      np.arange(0, grid.width - rule.size + 1, rule.stride),
+      indexing="ij",
+    )
+  )
+  left_out = {}
+
+  def keep_where(keep, reason, *arrays):
+    left_out[reason] = int(np.count_nonzero(~keep))
+    return [array[keep] for array in arrays]
+
+  split = rule.split.assign(*grid.patch_bounds(rows, cols, rule.size))
+  rows, cols, split = keep_where(
+    split != splits.DROPPED, SPLIT, rows, cols, split
+  )
+
+  # One draw a place: all tiles that show it agree on it.
+  middle = (rule.size - 1) / 2
+  lat_deg, lon_deg = grid.pixel_to_latlon(rows + middle, cols + middle)
+  names = [f"{a:.4f}/{o:.4f}" for a, o in zip(lat_deg, lon_deg, strict=True)]
+  keep = split != splits.TRAIN
+  keep |= _draws("train", rule.seed, names) < rule.train_kept
+  rows, cols, split, lat_deg, lon_deg = keep_where(
+    keep, THIN, rows, cols, split, lat_deg, lon_deg
+  )
+  names = [name for name, kept in zip(names, keep, strict=True) if kept]
+
+  fractions = labels.climate_fractions(
+    grid, earth.load_climate_map(), rows, cols, rule.size
+  )
+  keep = fractions[:, 0] <= rule.max_sea
+  keep |= _draws("sea", rule.seed, names) < rule.sea_kept
+  kept = keep_where(keep, SEA, rows, cols, split, fractions, lat_deg, lon_deg)
+  return Places(*kept, left_out)
+
+
+def _draws(purpose, seed, places):
+  return np.array([splits.stable_uniform(purpose, seed, p) for p in places])

@@ -1,0 +1,185 @@
+"""Splits by place: which split a patch belongs to, from its bounds alone.
+
+The Earth is cut into blocks of latitude and longitude, and a hash sends each
+block to a split. A patch belongs to its centre's block. What is seen in two
+splits must not overlap, so patches near a block's edge are left out:
+
+- a held-out patch (validation, test) lies wholly inside its block shrunk by
+  `inset_deg` on each side;
+- every patch stays `buffer_deg - inset_deg` away from the blocks of a split
+  that outranks its own: test before validation before train.
+
+So two patches of different splits are `buffer_deg` apart or more. The rule
+looks at nothing but the patch: any worker finds the same answer, and all dates
+of one place fall into one split.
+"""
+
+import dataclasses
+import hashlib
+
+import numpy as np
+
+SPLITS = ("train", "validation", "test")
+TRAIN, VALIDATION, TEST = range(3)
+# Of a patch that belongs to no split.
+DROPPED = -1
+
+# Degrees, 0.1 mm: rounding must not move a patch over an edge it touches.
+_TOLERANCE = 1e-9
+
+
+def stable_uniform(*key):
+  """A number in [0, 1) that depends on the key alone: on any machine, forever.
+
+  Args:
+    *key: Anything whose `str` is stable: integers, strings.
+
+  Returns:
+    A float in [0, 1).
+  """
+  text = "/".join(map(str, key)).encode()
+  digest = hashlib.blake2b(text, digest_size=8).digest()
+  # 53 bits: a float of all 64 could round up to 1.
+  return (int.from_bytes(digest, "big") >> 11) / 2**53
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitRule:
+  """How places are split.
+
+  Attributes:
+    block_deg: Side of a block in degrees; divides 180.
+    buffer_deg: Smallest distance between patches of different splits, in
+      degrees of latitude and of longitude.
+    inset_deg: How far held-out patches keep inside their block.
+    validation: Fraction of the blocks held out for validation.
+    test: Fraction of the blocks held out for test.
+    seed: Which of all such splits.
+  """
+
+  block_deg: float
+  buffer_deg: float
+  inset_deg: float
+  validation: float = 0.1
+  test: float = 0.1
+  seed: int = 0
+
+  def __post_init__(self):
+    rows = 180 / self.block_deg
+    if abs(rows - round(rows)) > 1e-6:
+      raise ValueError(f"block_deg must divide 180, found {self.block_deg}")
+    if not 0 <= self.inset_deg <= self.buffer_deg:
+      raise ValueError(
+        f"inset_deg must lie in [0, buffer_deg = {self.buffer_deg}], "
+        f"found {self.inset_deg}"
+      )
+    if not 0 <= self.validation + self.test <= 1:
+      raise ValueError(
+        "validation + test must lie in [0, 1], "
+        f"found {self.validation + self.test}"
+      )
+
+  @property
+  def num_rows(self):
+    """Rows of blocks from pole to pole."""
+    return round(180 / self.block_deg)
+
+  def block_of(self, lat_deg, lon_deg):
+    """The block each place lies in.
+
+    Columns wrap at 180 degrees. The blocks that meet at a pole are one block,
+    of column 0: neighbours there face each other across the pole.
+
+    Args:
+      lat_deg: Latitudes, shape `[...]`.
+      lon_deg: Longitudes, any turn, shape `[...]`.
+
+    Returns:
+      Rows from the north and columns from 180 W, each `[...]` of integers.
+    """
+    rows = np.floor((90 - np.asarray(lat_deg)) / self.block_deg).astype(int)
+    cols = np.floor((np.asarray(lon_deg) + 180) / self.block_deg).astype(int)
+    return self._wrap(rows, cols)
+
+  def block_split(self, rows, cols):
+    """The split of each block.
+
+    Args:
+      rows: Rows as of `block_of`, shape `[...]`.
+      cols: Columns as of `block_of`, shape `[...]`.
+
+    Returns:
+      Indices into `SPLITS`, int8, shape `[...]`.
+    """
+    num_cols = 2 * self.num_rows
+    blocks, inverse = np.unique(
+      np.asarray(rows) * num_cols + cols, return_inverse=True
+    )
+    draws = [
+      stable_uniform(self.seed, *divmod(block, num_cols))
+      for block in blocks.tolist()
+    ]
+    held_out = np.array([self.test, self.test + self.validation])
+    splits = np.array([TEST, VALIDATION, TRAIN], np.int8)[
+      np.searchsorted(held_out, draws, side="right")
+    ]
+    return splits[inverse]
+
+  def assign(self, south, west, north, east):
+    """The split of each patch.
+
+    Args:
+      south: Latitudes of the patches' lower edges in degrees, shape `[n]`.
+      west: Longitudes of the left edges, shape `[n]`.
+      north: Latitudes of the upper edges, shape `[n]`.
+      east: Longitudes of the right edges, > west (so possibly > 180), `[n]`.
+
+    Returns:
+      Indices into `SPLITS`, or `DROPPED`, int8, shape `[n]`.
+    """
+    south, west, north, east = map(np.asarray, (south, west, north, east))
+    rows, cols = self.block_of((south + north) / 2, (west + east) / 2)
+    own = self.block_split(rows, cols)
+    inside = self._covers(rows, cols, self.inset_deg, south, west, north, east)
+    rank = self._highest_rank_near(
+      self.buffer_deg - self.inset_deg, south, west, north, east
+    )
+    keep = (rank <= own) & (inside | (own == TRAIN))
+    return np.where(keep, own, np.int8(DROPPED))
+
+  def _wrap(self, rows, cols):
+    rows = np.clip(rows, 0, self.num_rows - 1)
+    at_pole = (rows == 0) | (rows == self.num_rows - 1)
+    return rows, np.where(at_pole, 0, cols % (2 * self.num_rows))
+
+  def _covers(self, rows, cols, inset_deg, south, west, north, east):
+    """Whether each block, shrunk by the inset, covers its patch."""
+    inset_deg = inset_deg - _TOLERANCE
+    upper = 90 - rows * self.block_deg
+    # A pole is not an edge: nothing lies beyond it but the same block.
+    first, last = rows == 0, rows == self.num_rows - 1
+    covers = (first | (north <= upper - inset_deg)) & (
+      last | (south >= upper - self.block_deg + inset_deg)
+    )
+    left = (west + 180 - cols * self.block_deg + 180) % 360 - 180
+    right = left + (east - west)
+    return covers & (
+      first
+      | last
+      | ((left >= inset_deg) & (right <= self.block_deg - inset_deg))
+    )
+
+  def _highest_rank_near(self, margin_deg, south, west, north, east):
+    """The highest-ranking split of the blocks within a margin of each patch."""
+    margin_deg = margin_deg - _TOLERANCE
+    top = np.floor((90 - north - margin_deg) / self.block_deg).astype(int)
+    bottom = np.floor((90 - south + margin_deg) / self.block_deg).astype(int)
+    left = np.floor((west - margin_deg + 180) / self.block_deg).astype(int)
+    right = np.floor((east + margin_deg + 180) / self.block_deg).astype(int)
+    rank = np.full(south.shape, TRAIN, np.int8)
+    for i in range(np.max(bottom - top, initial=0) + 1):
+      for j in range(np.max(right - left, initial=0) + 1):
+        rows = np.minimum(top + i, bottom)
+        cols = np.minimum(left + j, right)
+        rank = np.maximum(rank, self.block_split(*self._wrap(rows, cols)))
+    return rank

@@ -1,0 +1,400 @@
+"""GeoTIFF tiles: an array, where it lies, when it was seen, what its bands are.
+
+A tile is one TIFF page with its bands last, north up, with the GeoTIFF tags of
+its place: 33550 and 33922 (or an unrotated 34264) and the GeoKeys. The date is
+the TIFF's DateTime. Band names are those GDAL, QGIS and rasterio show: items
+DESCRIPTION of GDAL's metadata tag.
+
+References:
+  OGC GeoTIFF Standard 1.1, 2019.
+  TIFF Revision 6.0, 1992.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import os
+import pathlib
+import xml.etree.ElementTree as ElementTree
+from xml.sax import saxutils
+
+import numpy as np
+import tifffile
+
+WGS84 = 4326
+
+# TIFF tags.
+_PIXEL_SCALE = 33550
+_TIEPOINT = 33922
+_TRANSFORMATION = 34264
+_GEO_KEYS = 34735
+_GDAL_METADATA = 42112
+_AFFINE_TAGS = (_PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION)
+
+_DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
+# The GeoTIFF standard's code for "defined by the user": no EPSG code.
+_USER_DEFINED = 32767
+
+
+class TileError(Exception):
+  """A tile that cannot be used; the message names file and reason."""
+
+  def __init__(self, path, reason):
+    super().__init__(path, reason)
+    self.path = path
+    self.reason = reason
+
+  def __str__(self):
+    return f"{self.path}: {self.reason}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+  """Where a tile's pixels lie.
+
+  Attributes:
+    height: Rows of pixels.
+    width: Columns of pixels.
+    west: Map x of the left edge of the leftmost pixels; degrees in EPSG:4326.
+    north: Map y of the upper edge of the uppermost pixels.
+    pixel_width: Map units a pixel, > 0.
+    pixel_height: Map units a pixel, > 0, southwards.
+    epsg: EPSG code of the projection.
+  """
+
+  height: int
+  width: int
+  west: float
+  north: float
+  pixel_width: float
+  pixel_height: float
+  epsg: int
+
+  def pixel_to_latlon(self, rows, cols):
+    """Places of pixels, (0, 0) being the centre of the upper left pixel.
+
+    Args:
+      rows: Rows, fractions allowed, shape `[...]`.
+      cols: Columns, fractions allowed, shape `[...]`.
+
+    Returns:
+      `lat_deg` and `lon_deg` in [-180, 180), each `[...]`, float64.
+
+    Raises:
+      ValueError: If the projection is not EPSG:4326.
+    """
+    self._check_projection()
+    lat_deg = self.north - (np.asarray(rows) + 0.5) * self.pixel_height
+    lon_deg = self.west + (np.asarray(cols) + 0.5) * self.pixel_width
+    return lat_deg, (lon_deg + 180) % 360 - 180
+
+  def patch_bounds(self, rows, cols, patch_size):
+    """Bounds of square patches in degrees.
+
+    Args:
+      rows: First rows, shape `[n]`.
+      cols: First columns, shape `[n]`.
+      patch_size: Rows and columns of a patch.
+
+    Returns:
+      `south`, `west`, `north` and `east`, each `[n]`; `west` is below `east`
+      though either may lie beyond 180.
+
+    Raises:
+      ValueError: If the projection is not EPSG:4326.
+    """
+    self._check_projection()
+    rows, cols = np.asarray(rows), np.asarray(cols)
+    return (
+      self.north - (rows + patch_size) * self.pixel_height,
+      self.west + cols * self.pixel_width,
+      self.north - rows * self.pixel_height,
+      self.west + (cols + patch_size) * self.pixel_width,
+    )
+
+  def _check_projection(self):
+    if self.epsg != WGS84:
+      raise ValueError(f"projection EPSG:{self.epsg}, expected EPSG:{WGS84}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+  """What a tile's header says; `read` gives the pixels.
+
+  Attributes:
+    path: The file.
+    grid: Where its pixels lie.
+    dtype: NumPy dtype of the pixels.
+    num_bands: Number of bands.
+    bands: Names of the bands in the file's order, empty where it names none.
+    is_area: Whether the file counts pixels as areas, or else as points; the
+      edges of the grid are the pixels' edges in either case.
+    date: When the tile was seen, None where the file does not tell.
+  """
+
+  path: pathlib.Path
+  grid: Grid
+  dtype: np.dtype
+  num_bands: int
+  bands: tuple[str, ...]
+  is_area: bool
+  date: datetime.datetime | None
+
+  def band_indices(self, bands):
+    """Places of the named bands in the file.
+
+    Args:
+      bands: Names of bands.
+
+    Returns:
+      A list of indices, one a band.
+
+    Raises:
+      TileError: If a band is missing.
+    """
+    missing = [band for band in bands if band not in self.bands]
+    if missing:
+      has = ", ".join(self.bands) or "no named band"
+      raise TileError(
+        self.path, f"band {', '.join(missing)} missing, it has {has}"
+      )
+    return [self.bands.index(band) for band in bands]
+
+  def read(self, bands, row=0, col=0, height=None, width=None):
+    """Reads a window, decoding only the strips or blocks it touches.
+
+    Args:
+      bands: Names of the bands to read, in the order wanted.
+      row: First row.
+      col: First column.
+      height: Number of rows, to the tile's end by default.
+      width: Number of columns, to the tile's end by default.
+
+    Returns:
+      The pixels, shape `[height, width, len(bands)]`.
+
+    Raises:
+      ValueError: If the window does not lie in the tile.
+      TileError: If a band is missing, the file is corrupt or holds NaN.
+    """
+    grid = self.grid
+    height = grid.height - row if height is None else height
+    width = grid.width - col if width is None else width
+    if not (
+      0 <= row <= row + height <= grid.height
+      and 0 <= col <= col + width <= grid.width
+    ):
+      raise ValueError(
+        f"window of {height} x {width} at ({row}, {col}) leaves "
+        f"{self.path} of {grid.height} x {grid.width}"
+      )
+    indices = self.band_indices(bands)
+    with _open_page(self.path) as page:
+      pixels = _read_window(page, row, col, height, width)
+    pixels = pixels[..., indices]
+    if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+      raise TileError(self.path, "NaN among the pixels")
+    return pixels
+
+
+def open_tile(path, dtype=None):
+  """Reads a tile's header.
+
+  Args:
+    path: A GeoTIFF file.
+    dtype: NumPy dtype that the pixels must have; any by default.
+
+  Returns:
+    A `Tile`.
+
+  Raises:
+    TileError: If the file is missing, corrupt or no TIFF, has no or a rotated
+      georeference, an unreadable date or another dtype.
+  """
+  path = pathlib.Path(path)
+  with _open_page(path) as page:
+    west, north, pixel_width, pixel_height = _read_affine(page)
+    keys = page.geotiff_tags or {}
+    epsg = int(
+      keys.get("ProjectedCSTypeGeoKey")
+      or keys.get("GeographicTypeGeoKey")
+      or _USER_DEFINED
+    )
+    if epsg == _USER_DEFINED:
+      raise ValueError("no georeference: no EPSG code among its GeoKeys")
+    is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
+    if not is_area:
+      # The tie point is the upper left pixel's centre.
+      west -= pixel_width / 2
+      north += pixel_height / 2
+    if page.axes not in ("YX", "YXS", "SYX"):
+      raise ValueError(f"axes {page.axes}, expected rows, columns and bands")
+    if dtype is not None and page.dtype != np.dtype(dtype):
+      raise ValueError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
+    return Tile(
+      path=path,
+      grid=Grid(
+        height=page.imagelength,
+        width=page.imagewidth,
+        west=west,
+        north=north,
+        pixel_width=pixel_width,
+        pixel_height=pixel_height,
+        epsg=epsg,
+      ),
+      dtype=page.dtype,
+      num_bands=page.samplesperpixel,
+      bands=_read_bands(page),
+      is_area=is_area,
+      date=_read_date(page),
+    )
+
+
+def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
+  """Writes a tile in EPSG:4326, deflated; whole, or not at all.
+
+  Args:
+    path: The file to write; its folder exists.
+    pixels: Array, shape `[height, width, len(bands)]`.
+    bands: Names of the bands.
+    west: Longitude of the left edge in degrees.
+    north: Latitude of the upper edge in degrees.
+    pixel_size: Degrees a pixel.
+    date: `datetime.datetime` at which the tile was seen.
+
+  Raises:
+    ValueError: If `pixels` and `bands` differ in number.
+  """
+  path = pathlib.Path(path)
+  if pixels.ndim != 3 or pixels.shape[-1] != len(bands):
+    raise ValueError(f"{len(bands)} bands for pixels of shape {pixels.shape}")
+  names = "".join(
+    f'<Item name="DESCRIPTION" sample="{i}" role="description">'
+    f"{saxutils.escape(band)}</Item>"
+    for i, band in enumerate(bands)
+  )
+  # Geographic (key 1024 = 2), pixels are areas (1025 = 1), WGS 84 (2048).
+  keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 1, 2048, 0, 1, WGS84)
+  extratags = [
+    (_PIXEL_SCALE, "d", 3, (pixel_size, pixel_size, 0.0), True),
+    (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, west, north, 0.0), True),
+    (_GEO_KEYS, "H", len(keys), keys, True),
+    (_GDAL_METADATA, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True),
+  ]
+  # A name of this process alone: a second writer cannot spoil the file.
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    tifffile.imwrite(
+      temporary,
+      pixels,
+      photometric="minisblack",
+      planarconfig="contig",
+      compression="zlib",
+      compressionargs={"level": 1},
+      predictor=pixels.dtype.kind in "iu",
+      datetime=date,
+      metadata=None,
+      extratags=extratags,
+    )
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _open_page(path):
+  """Opens a file's first page; whatever fails is told as a TileError."""
+  try:
+    with tifffile.TiffFile(path) as tif:
+      yield tif.pages.first
+  except TileError:
+    raise
+  except FileNotFoundError:
+    raise TileError(path, "no such file") from None
+  except Exception as error:
+    # Decoders raise what they like: zlib.error, RuntimeError, struct.error.
+    raise TileError(path, str(error) or repr(error)) from error
+
+
+def _read_affine(page):
+  """Upper left corner and pixel size, as in tags 33922 and 33550."""
+  tags = {
+    code: page.tags[code].value for code in _AFFINE_TAGS if code in page.tags
+  }
+  if _TRANSFORMATION in tags:
+    a, b, _, x, d, e, _, y = tags[_TRANSFORMATION][:8]
+    if b or d:
+      raise ValueError("rotated transform, expected north up")
+    pixel_width, pixel_height, west, north = a, -e, x, y
+  elif _PIXEL_SCALE in tags and _TIEPOINT in tags:
+    pixel_width, pixel_height = tags[_PIXEL_SCALE][:2]
+    col, row, _, x, y, _ = tags[_TIEPOINT][:6]
+    west, north = x - col * pixel_width, y + row * pixel_height
+  else:
+    raise ValueError("no georeference: GeoTIFF tags 33550 and 33922 missing")
+  if not (pixel_width > 0 and pixel_height > 0):
+    raise ValueError(
+      f"pixel size ({pixel_width}, {pixel_height}), expected north up"
+    )
+  return west, north, pixel_width, pixel_height
+
+
+def _read_bands(page):
+  """Band names from GDAL's metadata, () where there are none."""
+  if _GDAL_METADATA not in page.tags:
+    return ()
+  root = ElementTree.fromstring(page.tags[_GDAL_METADATA].value)
+  names = {
+    int(item.get("sample")): item.text or ""
+    for item in root.iter("Item")
+    if item.get("role") == "description" and item.get("sample") is not None
+  }
+  if set(names) != set(range(page.samplesperpixel)):
+    return ()
+  return tuple(names[i] for i in range(page.samplesperpixel))
+
+
+def _read_date(page):
+  """The TIFF's DateTime, None where there is none."""
+  if "DateTime" not in page.tags:
+    return None
+  return datetime.datetime.strptime(page.tags["DateTime"].value, _DATE_FORMAT)
+
+
+def _read_window(page, row, col, height, width):
+  """Decodes the strips or blocks that touch a window; bands come last."""
+  window = np.zeros((height, width, page.samplesperpixel), page.dtype)
+  block_height, block_width = (
+    (page.tilelength, page.tilewidth)
+    if page.is_tiled
+    else (page.rowsperstrip, page.imagewidth)
+  )
+  across = -(-page.imagewidth // block_width)
+  down = -(-page.imagelength // block_height)
+  # Planes of one band each, or a single one of all bands.
+  planes = len(page.dataoffsets) // (across * down)
+  file = page.parent.filehandle
+  for plane in range(planes):
+    for y in range(row // block_height, -(-(row + height) // block_height)):
+      for x in range(col // block_width, -(-(col + width) // block_width)):
+        index = (plane * down + y) * across + x
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        if offset + count > file.size:
+          raise ValueError(
+            f"truncated: {file.size} bytes, expected {offset + count} or more"
+          )
+        file.seek(offset)
+        block, (_, _, top, left, _), _ = page.decode(
+          file.read(count), index, jpegtables=page.jpegtables
+        )
+        if block is None:
+          continue  # a sparse file's block of zeros
+        block = block[0]
+        bottom = min(top + block.shape[0], row + height)
+        right = min(left + block.shape[1], col + width)
+        upper, leftmost = max(top, row), max(left, col)
+        bands = slice(plane, plane + 1) if planes > 1 else slice(None)
+        window[
+          upper - row : bottom - row, leftmost - col : right - col, bands
+        ] = block[upper - top : bottom - top, leftmost - left : right - left]
+  return window

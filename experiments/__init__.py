@@ -1,0 +1,1 @@
+"""The commands: where geojax and data_prep meet."""

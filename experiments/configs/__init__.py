@@ -1,0 +1,1 @@
+"""Configs: each says how it differs from `geojax.training.config`."""

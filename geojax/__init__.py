@@ -1,0 +1,7 @@
+"""geojax: image encoders that know where, in which climate and when.
+
+Import the module you need (`from geojax import losses`); this package itself
+loads nothing, so that tools which only encode labels start without JAX.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,169 @@
+"""Label encodings: coordinates, day of year and the 36-number geo label.
+
+Everything lies in [0, 1], so that a sigmoid head can reach it, and is
+continuous across the date line and New Year. Like `sphere`, written on the
+array's own namespace: NumPy stays NumPy, JAX traces.
+"""
+
+from geojax import climate as climate_legend
+from geojax import sphere
+
+DAYS_PER_YEAR = 365
+
+# The label's layout.
+CLIMATE = slice(0, 31)
+COORDS = slice(31, 34)
+DATE = slice(34, 36)
+LABEL_DIM = 36
+
+# A patch with at least this fraction of sea shows open water alone, off which
+# neither place nor date can be read.
+SEA_PATCH_FRACTION = 0.95
+
+# A day decoded from float32 errs by up to 1e-5; so much below 1 it is day 1.
+_DAY_TOLERANCE = 1e-4
+
+
+def encode_coordinates(lat_deg, lon_deg):
+  """Encodes places: ((90 - lat)/180, (sin lon + 1)/2, (cos lon + 1)/2).
+
+  Args:
+    lat_deg: Latitudes in degrees north, in [-90, 90], shape `[...]`.
+    lon_deg: Longitudes in degrees east, any turn, shape `[...]`.
+
+  Returns:
+    Codes in [0, 1], shape `[..., 3]`.
+  """
+  xp, lat_deg, lon_deg = sphere.as_floats(lat_deg, lon_deg)
+  lat_deg, lon_deg = xp.broadcast_arrays(lat_deg, lon_deg)
+  sin, cos = sphere.sin_cos_deg(lon_deg)
+  code = [(90 - lat_deg) / 180, (sin + 1) / 2, (cos + 1) / 2]
+  return xp.stack(code, axis=-1)
+
+
+def decode_coordinates(code):
+  """Decodes places, of predicted codes too: any code is a place.
+
+  The latitude is clipped; the longitude is the direction of its two numbers,
+  0 where they point nowhere.
+
+  Args:
+    code: Codes as of `encode_coordinates`, shape `[..., 3]`.
+
+  Returns:
+    `lat_deg` in [-90, 90] and `lon_deg` in (-180, 180], each `[...]`.
+
+  Raises:
+    ValueError: If the last axis does not have 3 entries.
+  """
+  xp, code = sphere.as_floats(code)
+  sphere.check_last_dim("code", code, 3)
+  lat_deg = xp.clip(90 - 180 * code[..., 0], -90.0, 90.0)
+  lon_deg = sphere.angle_deg(2 * code[..., 1] - 1, 2 * code[..., 2] - 1)
+  return lat_deg, lon_deg
+
+
+def coordinates_to_unit(code):
+  """Unit vectors of encoded places.
+
+  Args:
+    code: Codes as of `encode_coordinates`, shape `[..., 3]`.
+
+  Returns:
+    Unit vectors, shape `[..., 3]`.
+  """
+  return sphere.latlon_to_unit(*decode_coordinates(code))
+
+
+def encode_day_of_year(day):
+  """Encodes days: ((sin d + 1)/2, (cos d + 1)/2) with d = 2 pi day/365.
+
+  Args:
+    day: Days of the year, 1 is 1 January, 365 is 31 December (366, of a leap
+      year, is coded as day 1), shape `[...]`.
+
+  Returns:
+    Codes in [0, 1], shape `[..., 2]`.
+  """
+  xp, day = sphere.as_floats(day)
+  sin, cos = sphere.sin_cos_deg(day * (360 / DAYS_PER_YEAR))
+  return xp.stack([(sin + 1) / 2, (cos + 1) / 2], axis=-1)
+
+
+def decode_day_of_year(code):
+  """Decodes days of the year; a day below 1 belongs to the year's end.
+
+  Args:
+    code: Codes as of `encode_day_of_year`, shape `[..., 2]`.
+
+  Returns:
+    Days in [1, 366), shape `[...]`.
+
+  Raises:
+    ValueError: If the last axis does not have 2 entries.
+  """
+  xp, code = sphere.as_floats(code)
+  sphere.check_last_dim("code", code, 2)
+  turn_deg = sphere.angle_deg(2 * code[..., 0] - 1, 2 * code[..., 1] - 1)
+  day = turn_deg * (DAYS_PER_YEAR / 360)
+  day = xp.where(day < 1 - _DAY_TOLERANCE, day + DAYS_PER_YEAR, day)
+  return xp.maximum(day, xp.asarray(1.0, dtype=day.dtype))
+
+
+def encode_label(climate, lat_deg, lon_deg, day):
+  """Joins zone fractions, place and day to geo labels.
+
+  Args:
+    climate: Fraction of the patch in each climate zone, shape `[..., 31]`.
+    lat_deg: Latitudes of the patches' centres in degrees, shape `[...]`.
+    lon_deg: Longitudes of the patches' centres in degrees, shape `[...]`.
+    day: Days of the year, from 1, shape `[...]`.
+
+  Returns:
+    Labels, shape `[..., 36]`.
+
+  Raises:
+    ValueError: If the last axis of `climate` does not have 31 entries.
+  """
+  xp, climate, lat_deg, lon_deg, day = sphere.as_floats(
+    climate, lat_deg, lon_deg, day
+  )
+  sphere.check_last_dim("climate", climate, len(climate_legend.ZONES))
+  coords = encode_coordinates(lat_deg, lon_deg)
+  return xp.concat([climate, coords, encode_day_of_year(day)], axis=-1)
+
+
+def split_label(label):
+  """Splits geo labels into their parts.
+
+  Args:
+    label: Labels, shape `[..., 36]`.
+
+  Returns:
+    A dict of `climate` `[..., 31]`, `coords` `[..., 3]` and `date` `[..., 2]`.
+
+  Raises:
+    ValueError: If the last axis does not have 36 entries.
+  """
+  sphere.check_last_dim("label", label, LABEL_DIM)
+  return {
+    "climate": label[..., CLIMATE],
+    "coords": label[..., COORDS],
+    "date": label[..., DATE],
+  }
+
+
+def is_sea_patch(climate):
+  """Tells which patches are open sea and count for the climate loss alone.
+
+  Args:
+    climate: Fraction of the patch in each climate zone, shape `[..., 31]`.
+
+  Returns:
+    Booleans, True where the sea's fraction is 0.95 or more, shape `[...]`.
+
+  Raises:
+    ValueError: If the last axis does not have 31 entries.
+  """
+  sphere.check_last_dim("climate", climate, len(climate_legend.ZONES))
+  return climate[..., 0] >= SEA_PATCH_FRACTION

@@ -1,0 +1,28 @@
+"""Flax modules: encoders and heads. They know arrays, and nothing of geojax."""
+
+from geojax.models.core import CoreEncoder
+from geojax.models.heads import GeographicModel
+
+
+def create_model(config, *, coords_dim: int) -> GeographicModel:
+  """Builds the model of a config's `model` part.
+
+  Args:
+    config: `name`, `depths`, `widths`, `patch_size` and `dropout`.
+    coords_dim: Outputs of the location head, see `GeographicModel`.
+
+  Returns:
+    The module.
+
+  Raises:
+    ValueError: The name is no known encoder's.
+  """
+  if config.name != "core":
+    raise ValueError(f"unknown model {config.name!r}; known is 'core'")
+  encoder = CoreEncoder(
+    depths=tuple(config.depths),
+    widths=tuple(config.widths),
+    patch_size=config.patch_size,
+    dropout=config.dropout,
+  )
+  return GeographicModel(encoder=encoder, coords_dim=coords_dim)

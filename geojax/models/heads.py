@@ -1,0 +1,40 @@
+"""Heads: from an encoder's features to where, which climate and when."""
+
+import flax.linen as nn
+
+NUM_ZONES = 31
+
+
+class GeographicModel(nn.Module):
+  """An encoder with one linear head a task.
+
+  Attributes:
+    encoder: Module from images to features `[batch, features]`.
+    coords_dim: Outputs of the location head: 3 for a regression of the encoded
+      coordinates, or one logit a center for a mixture.
+  """
+
+  encoder: nn.Module
+  coords_dim: int
+
+  @nn.compact
+  def __call__(self, images, *, train: bool = False):
+    """Predicts the three tasks.
+
+    Args:
+      images: Scaled images, shape `[batch, height, width, bands]`.
+      train: Handed to the encoder.
+
+    Returns:
+      `coords`, shape `[batch, coords_dim]`: mixture logits, or for
+      `coords_dim` 3 encoded coordinates in (0, 1); `climate`, shape
+      `[batch, 31]`: logits of the zones; `date`, shape `[batch, 2]`: encoded
+      day of year in (0, 1).
+    """
+    features = self.encoder(images, train=train)
+    coords = nn.Dense(self.coords_dim, name="coords")(features)
+    return {
+      "coords": nn.sigmoid(coords) if self.coords_dim == 3 else coords,
+      "climate": nn.Dense(NUM_ZONES, name="climate")(features),
+      "date": nn.sigmoid(nn.Dense(2, name="date")(features)),
+    }

@@ -1,0 +1,1 @@
+"""Training: records to device batches, the loop, checkpoints, evaluation."""

@@ -1,0 +1,210 @@
+"""The configuration: every key, its default and its meaning, in one place.
+
+A config file in `experiments/configs/` starts from `default_config()` and says
+what differs. The result is locked: `config.modle` or `--config.modle=...` is an
+error that names the nearest known key, and so is a value of the wrong type.
+"""
+
+import difflib
+import json
+import pathlib
+
+import ml_collections
+
+from geojax.training.errors import ConfigError
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """Returns the defaults of every key, locked.
+
+  Returns:
+    A locked ConfigDict; known keys can be set, new ones cannot.
+  """
+  config = ml_collections.ConfigDict()
+  config.seed = 0
+  # Steps of the optimizer, and how many of them between two log lines,
+  # evaluations on validation, and checkpoints.
+  config.num_steps = 1000
+  config.log_every = 50
+  config.eval_every = 500
+  config.checkpoint_every = 500
+  # The newest checkpoints that stay on disk.
+  config.checkpoints_to_keep = 2
+
+  config.data = ml_collections.ConfigDict()
+  # <builder>/<config> of a data set below `dir`, as data_prep.build leaves it.
+  config.data.name = "geo_tiles/earth"
+  config.data.dir = "data"
+  config.data.batch_size = 128
+  config.data.eval_batch_size = 512
+
+  config.augment = ml_collections.ConfigDict()
+  config.augment.flip_east_west = True
+  config.augment.flip_north_south = False
+  # Right-angle rotations.
+  config.augment.rotate = False
+  # Forbids every augmentation after which north is no longer up.
+  config.augment.north_up = False
+
+  config.model = ml_collections.ConfigDict()
+  # The encoder: only "core" today.
+  config.model.name = "core"
+  config.model.depths = (2, 2, 6, 2)
+  config.model.widths = (40, 80, 160, 320)
+  # Squares of pixels folded into channels before the stem; 1 folds nothing.
+  config.model.patch_size = 1
+  config.model.dropout = 0.0
+
+  config.loss = ml_collections.ConfigDict()
+  # Location: "mvmf", a mixture of von Mises-Fisher distributions, or "mse", a
+  # regression of the encoded coordinates.
+  config.loss.coords = "mvmf"
+  # The weighted mean of the three losses.
+  config.loss.weights = ml_collections.ConfigDict()
+  config.loss.weights.coords = 1.0
+  config.loss.weights.climate = 5.0
+  config.loss.weights.date = 8.0
+  # Share of the 31 zones in the climate loss; the 6 classes have the rest.
+  config.loss.climate_fine_weight = 0.5
+
+  config.mixture = ml_collections.ConfigDict()
+  config.mixture.num_centers = 512
+  # How centers are laid out, see geojax/centers.py.
+  config.mixture.centers = "train_subset"
+  # Initial log concentration of every center; exp(5) holds half of its mass
+  # within 620 km.
+  config.mixture.log_kappa = 5.0
+  # Learning rates of the concentrations and the centers; 0 keeps them fixed.
+  config.mixture.log_kappa_learning_rate = 0.0
+  config.mixture.centers_learning_rate = 0.0
+  # How one place is read off the mixture, see geojax/mixture.py.
+  config.mixture.decoder = "least_expected_distance"
+
+  config.optimizer = ml_collections.ConfigDict()
+  # AdamW, linear warm-up, then a cosine down to `final_fraction` of the peak.
+  config.optimizer.learning_rate = 1e-3
+  config.optimizer.warmup_steps = 100
+  config.optimizer.final_fraction = 0.01
+  # On kernels alone, never on biases, norms, concentrations or centers.
+  config.optimizer.weight_decay = 0.05
+  config.optimizer.clip_norm = 1.0
+  # Evaluation uses an exponential moving average of parameters and batch
+  # statistics with this decay a step; 0 evaluates the newest.
+  config.optimizer.ema_decay = 0.0
+  return config.lock()
+
+
+CHOICES = {
+  "model.name": ("core",),
+  "loss.coords": ("mvmf", "mse"),
+  "mixture.centers": (
+    "fibonacci",
+    "land",
+    "train_subset",
+    "kmeans",
+    "partition",
+  ),
+  "mixture.decoder": ("largest", "mode", "least_expected_distance"),
+}
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Checks keys, types and values before anything is built.
+
+  Args:
+    config: The config of a run.
+
+  Raises:
+    ConfigError: A key is unknown or missing, has another type than its default,
+      or a value that no run can use; names the key and what would do.
+  """
+  known = _flatten(default_config().to_dict())
+  given = _flatten(config.to_dict())
+  for key in given:
+    if key not in known:
+      near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+      raise ConfigError(f"unknown config key {key!r}; did you mean {near!r}?")
+  for key, default in known.items():
+    if key not in given:
+      raise ConfigError(f"config key {key!r} is missing")
+    value = given[key]
+    if isinstance(default, float) and type(value) is int:
+      continue
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+      if value and all(type(item) is int for item in value):
+        continue
+      raise ConfigError(f"config.{key} must hold integers, got {value!r}")
+    if type(value) is not type(default):
+      raise ConfigError(
+        f"config.{key} must be of type {type(default).__name__}, like"
+        f" {default!r}; got {value!r}"
+      )
+  for key, choices in CHOICES.items():
+    if given[key] not in choices:
+      raise ConfigError(
+        f"config.{key} must be one of {', '.join(choices)}; got {given[key]!r}"
+      )
+  positive = (
+    "num_steps log_every eval_every checkpoint_every checkpoints_to_keep"
+    " data.batch_size data.eval_batch_size model.patch_size"
+  )
+  for key in positive.split():
+    if given[key] < 1:
+      raise ConfigError(f"config.{key} must be at least 1, got {given[key]}")
+  if given["mixture.num_centers"] < 4:
+    # Three outputs are how a head says that it regresses coordinates.
+    raise ConfigError("config.mixture.num_centers must be at least 4")
+  if len(given["model.depths"]) != len(given["model.widths"]):
+    raise ConfigError("config.model.depths and .widths differ in length")
+  if given["augment.north_up"] and (
+    given["augment.flip_north_south"] or given["augment.rotate"]
+  ):
+    raise ConfigError(
+      "config.augment.north_up forbids flip_north_south and rotate; switch"
+      " those off, or north_up if no label depends on orientation"
+    )
+
+
+def save_config(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
+  """Writes a config as JSON, whole or not at all."""
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
+  partial.replace(path)
+
+
+def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:
+  """Reads a config that `save_config` wrote.
+
+  Raises:
+    ConfigError: There is no such file; says what makes one.
+  """
+  if not path.exists():
+    raise ConfigError(
+      f"{path} does not exist: {path.parent} is no workdir of a run; give the"
+      " --workdir that experiments/main.py was given"
+    )
+  config = default_config()
+  config.update(json.loads(path.read_text()))
+  return config
+
+
+def differing_keys(
+  a: ml_collections.ConfigDict, b: ml_collections.ConfigDict
+) -> dict[str, tuple]:
+  """Returns `{key: (value in a, value in b)}` where two configs differ."""
+  a, b = (_flatten(json.loads(json.dumps(c.to_dict()))) for c in (a, b))
+  return {
+    key: (a.get(key), b.get(key))
+    for key in sorted(a.keys() | b.keys())
+    if a.get(key) != b.get(key)
+  }
+
+
+def _flatten(tree, prefix=""):
+  flat = {}
+  for key, value in tree.items():
+    if isinstance(value, dict):
+      flat |= _flatten(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat

@@ -1,0 +1,17 @@
+"""What a user can set right: messages say what is wrong and the way out."""
+
+
+class TrainingError(Exception):
+  """A run that cannot start or go on."""
+
+
+class ConfigError(TrainingError):
+  """A config that cannot be run, or not in this workdir."""
+
+
+class DatasetError(TrainingError):
+  """A data set that is not built, or lacks what the run needs."""
+
+
+class NonFiniteError(TrainingError):
+  """A loss or gradient is no finite number."""

@@ -1,0 +1,66 @@
+"""What a run writes for people: metrics.jsonl, TensorBoard events, a bar."""
+
+import json
+import pathlib
+
+import tensorboardX
+
+
+class MetricsLog:
+  """`metrics.jsonl`, one object a line, and TensorBoard event files."""
+
+  def __init__(self, workdir: pathlib.Path, *, step: int):
+    """Opens the logs of a run that goes on after `step`.
+
+    Lines after `step` are cut off: a run that was killed takes those steps
+    again and would log them twice.
+
+    Args:
+      workdir: Folder of the run.
+      step: Steps taken by the checkpoint that the run goes on from.
+    """
+    path = workdir / "metrics.jsonl"
+    kept = [line for line in _lines(path) if _step(line) <= step]
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(line + "\n" for line in kept))
+    partial.replace(path)
+    self._file = path.open("a")
+    self._events = tensorboardX.SummaryWriter(
+      str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+    )
+
+  def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
+    """Writes the metrics of a step.
+
+    Args:
+      step: Steps taken.
+      split: "train", "validation" or "test".
+      metrics: Numbers by name.
+    """
+    line = {"step": step, "split": split, **metrics}
+    self._file.write(json.dumps(line) + "\n")
+    self._file.flush()
+    for name, value in metrics.items():
+      self._events.add_scalar(f"{split}/{name}", value, step)
+
+  def close(self) -> None:
+    """Flushes and closes the files."""
+    self._file.close()
+    self._events.close()
+
+
+def read_metrics(workdir: pathlib.Path) -> list[dict]:
+  """Reads `metrics.jsonl` of a workdir, one dict a line."""
+  return [json.loads(line) for line in _lines(workdir / "metrics.jsonl")]
+
+
+def _lines(path):
+  if not path.exists():
+    return []
+  text = path.read_text()
+  # A line without its end was being written when the run was killed.
+  return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _step(line):
+  return json.loads(line)["step"]

@@ -1,0 +1,169 @@
+"""Records to batches: ArrayRecord read by grain, shuffled globally from a seed.
+
+No TensorFlow. A batch is a dict of NumPy arrays: `image`, raw, shape
+`[batch, patch, patch, bands]`, and `label`, float32, shape `[batch, 36]`;
+evaluation batches carry `mask`, bool, shape `[batch]`, False where a last
+batch was filled up.
+"""
+
+import dataclasses
+import pathlib
+
+import grain
+import numpy as np
+import tensorflow_datasets as tfds
+
+from geojax.training.errors import DatasetError
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A built data set.
+
+  Attributes:
+    builder: The TFDS builder, read from disk.
+    image_shape: `(patch, patch, bands)`.
+    bands: A name for each band.
+    offset: Raw value of each band that is scaled to 0, shape `[bands]`.
+    divisor: Raw difference of each band that is scaled to 1, shape `[bands]`.
+  """
+
+  builder: tfds.core.DatasetBuilder
+  image_shape: tuple[int, int, int]
+  bands: tuple[str, ...]
+  offset: np.ndarray
+  divisor: np.ndarray
+
+  def source(self, split: str) -> grain.MapDataset:
+    """Returns the records of a split: images and labels alone.
+
+    Args:
+      split: "train", "validation" or "test".
+
+    Returns:
+      Records by index, each a dict of `image` and `label`.
+
+    Raises:
+      DatasetError: The data set has no such split, or no record in it.
+    """
+    splits = self.builder.info.splits
+    if split not in splits or not splits[split].num_examples:
+      raise DatasetError(
+        f"{self.builder.data_path} has no records in split {split!r}; it has"
+        f" {', '.join(name for name in splits if splits[name].num_examples)}"
+      )
+    return self._open(split, ("image", "label"))
+
+  def labels(self, split: str, at_most: int | None = None) -> np.ndarray:
+    """Reads the labels of a split alone.
+
+    Args:
+      split: As of `source`.
+      at_most: How many to read, evenly out of all; None reads all.
+
+    Returns:
+      Labels in the order of the split, float32, shape `[count, 36]`.
+    """
+    records = self._open(split, ("label",))
+    every = 1 if at_most is None else -(-len(records) // at_most)
+    labels = records[::every].batch(1024).to_iter_dataset()
+    return np.concatenate([batch["label"] for batch in labels])
+
+  def _open(self, split, names):
+    # The data source of TFDS always decodes every feature; so take its raw
+    # records, and decode the wanted ones.
+    features = tfds.features.FeaturesDict(
+      {name: self.builder.info.features[name] for name in names}
+    )
+    records = self.builder.as_data_source(
+      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+    )
+    return grain.MapDataset.source(records).map(features.deserialize_example_np)
+
+
+def open_dataset(data_dir: str, name: str) -> Dataset:
+  """Opens a data set that `python -m data_prep.build` has built.
+
+  Args:
+    data_dir: Folder given to the builder as `--output`.
+    name: `<builder>/<config>`, such as "geo_tiles/earth".
+
+  Returns:
+    The newest built version.
+
+  Raises:
+    DatasetError: It is not there, or only half there.
+  """
+  folder = pathlib.Path(data_dir) / name
+  versions = sorted(
+    (path for path in folder.glob("*.*.*") if path.name[0].isdigit()),
+    key=lambda path: [int(part) for part in path.name.split(".")],
+  )
+  if not versions:
+    raise DatasetError(
+      f"data set {name} is not built in {data_dir}; build it with: python -m"
+      f" data_prep.build --config={name.split('/')[-1]} --output={data_dir}"
+    )
+  builder = tfds.builder_from_directory(str(versions[-1]))
+  metadata = builder.info.metadata
+  scale = np.asarray(metadata["scale"], np.float32)
+  return Dataset(
+    builder=builder,
+    image_shape=tuple(builder.info.features["image"].shape),
+    bands=tuple(metadata["bands"]),
+    offset=scale[:, 0],
+    divisor=scale[:, 1],
+  )
+
+
+def train_batches(
+  source, *, batch_size: int, seed: int
+) -> grain.DatasetIterator:
+  """Endless batches: each epoch a new global shuffle, no record left out.
+
+  Args:
+    source: Records, as of `Dataset.source`, of the train split.
+    batch_size: Records a batch. Where it does not divide the source, a batch
+      runs over from one epoch into the next.
+    seed: Seed of the shuffles.
+
+  Returns:
+    An iterator whose position can be saved and restored.
+
+  Raises:
+    DatasetError: There are fewer records than one batch holds.
+  """
+  if len(source) < batch_size:
+    raise DatasetError(
+      f"the train split has {len(source)} records, fewer than one batch of"
+      f" {batch_size}; lower config.data.batch_size"
+    )
+  batches = (
+    source.shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
+  )
+  # Few threads, few batches ahead: reading shares its cores with training.
+  return iter(
+    batches.to_iter_dataset(
+      grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+    )
+  )
+
+
+def eval_batches(source, *, batch_size: int):
+  """Yields every record once, in order; the last batch is filled up.
+
+  Args:
+    source: Records, as of `Dataset.source`, of a split.
+    batch_size: Rows a batch, the last one too.
+
+  Yields:
+    Batches with `mask`, False in rows that repeat the first record to fill up.
+  """
+  batches = source.batch(batch_size, drop_remainder=False).to_iter_dataset(
+    grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+  )
+  for batch in batches:
+    count = len(batch["label"])
+    mask = np.arange(batch_size) < count
+    rows = np.where(mask, np.arange(batch_size), 0)
+    yield {**{key: value[rows] for key, value in batch.items()}, "mask": mask}

@@ -1,0 +1,76 @@
+"""The state of a run: one tree that a step maps to the next."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from geojax import models
+from geojax.training import optimizers
+
+
+@flax.struct.dataclass
+class TrainState:
+  """All that a step changes.
+
+  Attributes:
+    step: Steps taken, a scalar.
+    params: `{"model": the module's, "mixture": {"mu", "log_kappa"}}`; a
+      regression's mixture is empty.
+    batch_stats: Running means and variances of the model's norms.
+    opt_state: The optimizer's.
+    ema: Moving average of `{"params", "batch_stats"}`, or None.
+  """
+
+  step: jax.Array
+  params: Any
+  batch_stats: Any
+  opt_state: Any
+  ema: Any
+
+  @property
+  def evaluated(self):
+    """What evaluation uses: `{"params", "batch_stats"}`."""
+    if self.ema is not None:
+      return self.ema
+    return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_state(config, *, image_shape, mixture) -> TrainState:
+  """Creates the state before the first step.
+
+  Args:
+    config: The config of a run.
+    image_shape: `(height, width, bands)` of a patch.
+    mixture: `{"mu": [k, 3], "log_kappa": [k]}`, or `{}` for a regression.
+
+  Returns:
+    The state, the same for the same config.
+  """
+  model = models.create_model(config.model, coords_dim=coords_dim(mixture))
+  images = jnp.zeros((1, *image_shape), jnp.float32)
+  key = jax.random.key(config.seed)
+  # Under jit, a third of the time that op by op takes.
+  variables = jax.jit(model.init)(key, images)
+  params = {
+    "model": variables["params"],
+    "mixture": jax.tree.map(jnp.asarray, mixture),
+  }
+  batch_stats = variables.get("batch_stats", {})
+  averaged = {"params": params, "batch_stats": batch_stats}
+  return TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    batch_stats=batch_stats,
+    opt_state=optimizers.create_optimizer(config).init(params),
+    # A copy, since a step may write the next state over this one.
+    ema=jax.tree.map(jnp.copy, averaged)
+    if config.optimizer.ema_decay
+    else None,
+  )
+
+
+def coords_dim(mixture) -> int:
+  """Outputs of the location head: one a center, or 3 for a regression."""
+  return len(mixture["mu"]) if mixture else 3

@@ -1,0 +1,1 @@
+"""Pictures: pure functions of arrays that return a Figure."""

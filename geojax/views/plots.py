@@ -1,0 +1,171 @@
+"""Every picture: a function of arrays that returns a matplotlib Figure.
+
+Nothing is fetched: land is that of the climate map handed in.
+"""
+
+import cartopy.crs as ccrs
+import matplotlib.figure
+import numpy as np
+from matplotlib import colors
+
+from geojax import climate, sphere
+
+_LAND = colors.ListedColormap(["#ffffff", "#dcdcdc"])
+_DISTANCE_NORM = colors.BoundaryNorm(
+  [0, 250, 750, 1500, 2500, 5000, 20016], 256
+)
+_DISTANCE_COLOURS = "viridis_r"
+
+
+def prediction_overview(
+  *,
+  place_true,
+  place_predicted,
+  zone_true,
+  zone_predicted,
+  day_true,
+  day_predicted,
+  climate_map,
+  max_lines=400,
+) -> matplotlib.figure.Figure:
+  """Draws where, which climate and when: predicted against true.
+
+  Args:
+    place_true: Unit vectors, shape `[count, 3]`.
+    place_predicted: Unit vectors, shape `[count, 3]`.
+    zone_true: Climate zones 0 to 30, shape `[count]`.
+    zone_predicted: Likewise.
+    day_true: Days of the year from 1, shape `[count]`.
+    day_predicted: Likewise.
+    climate_map: Zones of the world, row 0 at 90 N, column 0 at 180 W, shape
+      `[height, width]`; 0 is sea.
+    max_lines: At most so many places are drawn on the map, one date each.
+
+  Returns:
+    The figure: a world map above, climate classes and days below.
+  """
+  figure = matplotlib.figure.Figure(figsize=(10, 9.2), layout="constrained")
+  grid = figure.add_gridspec(2, 2, height_ratios=[1.25, 1])
+  world = figure.add_subplot(grid[0, :], projection=ccrs.Robinson())
+  _draw_places(world, place_true, place_predicted, climate_map, max_lines)
+  _draw_classes(figure.add_subplot(grid[1, 0]), zone_true, zone_predicted)
+  _draw_days(figure.add_subplot(grid[1, 1]), day_true, day_predicted)
+  return figure
+
+
+def _draw_places(axes, true, predicted, climate_map, max_lines):
+  """A world map with a line from each true place to the predicted one."""
+  # One date of each place, evenly out of all of them.
+  _, first = np.unique(np.round(true, 5), axis=0, return_index=True)
+  chosen = np.sort(first)
+  chosen = chosen[:: -(-len(chosen) // max_lines)]
+  true, predicted = true[chosen], predicted[chosen]
+  distance_km = np.asarray(sphere.great_circle_km(true, predicted))
+  lat, lon = (np.asarray(x) for x in sphere.unit_to_latlon(true))
+  lat_to, lon_to = (np.asarray(x) for x in sphere.unit_to_latlon(predicted))
+
+  plain = ccrs.PlateCarree()
+  axes.set_global()
+  step = max(1, climate_map.shape[0] // 720)
+  axes.imshow(
+    climate_map[::step, ::step] > 0,
+    extent=(-180, 180, -90, 90),
+    transform=plain,
+    cmap=_LAND,
+    interpolation="nearest",
+    regrid_shape=1200,
+  )
+  mappable = axes.scatter(
+    lon,
+    lat,
+    c=distance_km,
+    s=16,
+    norm=_DISTANCE_NORM,
+    cmap=_DISTANCE_COLOURS,
+    edgecolors="black",
+    linewidths=0.3,
+    transform=plain,
+    zorder=3,
+  )
+  for index in np.argsort(distance_km):
+    axes.plot(
+      [lon[index], lon_to[index]],
+      [lat[index], lat_to[index]],
+      transform=ccrs.Geodetic(),
+      color=mappable.to_rgba(distance_km[index]),
+      linewidth=0.6,
+      alpha=0.6,
+      zorder=2,
+    )
+  axes.set_title(
+    f"Where: {len(chosen)} held-out places (dots), lines to the predicted"
+    f" place, median {np.median(distance_km):.0f} km"
+  )
+  axes.figure.colorbar(
+    mappable, ax=axes, shrink=0.7, pad=0.02, label="error, km", format="%d"
+  )
+
+
+def _draw_classes(axes, zone_true, zone_predicted):
+  """Shares of the predicted classes in each true one."""
+  zone_to_class = np.asarray(climate.ZONE_TO_CLASS)
+  size = len(climate.CLASSES)
+  counts = np.zeros((size, size))
+  np.add.at(
+    counts, (zone_to_class[zone_true], zone_to_class[zone_predicted]), 1
+  )
+  totals = counts.sum(axis=1, keepdims=True)
+  shares = np.divide(
+    counts, totals, out=np.zeros_like(counts), where=totals > 0
+  )
+  axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+  for row, column in np.ndindex(size, size):
+    if counts[row, column]:
+      axes.text(
+        column,
+        row,
+        f"{100 * shares[row, column]:.0f}",
+        ha="center",
+        va="center",
+        fontsize=9,
+        color="white" if shares[row, column] > 0.6 else "black",
+      )
+  names = [
+    f"{name} ({int(total)})"
+    for name, total in zip(climate.CLASSES, totals[:, 0], strict=True)
+  ]
+  axes.set_xticks(range(size), climate.CLASSES, rotation=30, ha="right")
+  axes.set_yticks(range(size), names)
+  axes.set_xlabel("predicted class")
+  axes.set_ylabel("true class (patches)")
+  share = np.mean(zone_true == zone_predicted)
+  axes.set_title(
+    f"Which climate: % of a class\n{100 * share:.0f} % of the 31 zones right"
+  )
+
+
+def _draw_days(axes, true, predicted):
+  """Predicted days by true month: medians and the middle half."""
+  months = np.clip((true - 1) // (365 / 12), 0, 11).astype(int)
+  error = (predicted - true + 182.5) % 365 - 182.5
+  present = [month for month in range(12) if np.any(months == month)]
+  axes.boxplot(
+    [error[months == month] for month in present],
+    positions=present,
+    widths=0.6,
+    showfliers=False,
+    whis=(10, 90),
+    patch_artist=True,
+    boxprops={"facecolor": "#9ecae1", "edgecolor": "black"},
+    medianprops={"color": "black"},
+  )
+  axes.axhline(0, color="#888888", linewidth=0.8)
+  axes.set_xlim(-0.6, 11.6)
+  axes.set_xticks(range(12), list("JFMAMJJASOND"))
+  axes.set_ylim(-182.5, 182.5)
+  axes.set_xlabel("true month")
+  axes.set_ylabel("predicted minus true, days")
+  axes.set_title(
+    "When: middle 50 and 80 % of patches\n"
+    f"mean error {np.mean(np.abs(error)):.0f} days"
+  )

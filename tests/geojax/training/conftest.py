@@ -1,0 +1,42 @@
+"""A run so small that it trains within seconds, on real records."""
+
+import jax
+import pytest
+
+from geojax.training import config as config_lib
+from geojax.training import sharding
+
+
+@pytest.fixture
+def two_devices(monkeypatch):
+  """Runs on two of the eight devices, which two cores simulate in less time."""
+  mesh = jax.make_mesh(
+    (2,),
+    ("data",),
+    devices=jax.devices()[:2],
+    axis_types=(jax.sharding.AxisType.Auto,),
+  )
+  monkeypatch.setattr(sharding, "create_mesh", lambda: mesh)
+
+
+@pytest.fixture
+def small_config(smoke, two_devices):
+  """A config for the smoke data set: two blocks of 16 channels, 12 steps."""
+  config = config_lib.default_config()
+  config.data.dir = str(smoke)
+  config.data.name = "geo_tiles/earth_smoke"
+  config.data.batch_size = 32
+  config.data.eval_batch_size = 64
+  config.model.depths = (1,)
+  config.model.widths = (16,)
+  config.model.patch_size = 8
+  config.model.dropout = 0.1
+  config.mixture.num_centers = 16
+  config.optimizer.ema_decay = 0.9
+  config.optimizer.warmup_steps = 2
+  config.optimizer.learning_rate = 1e-2
+  config.num_steps = 12
+  config.log_every = 4
+  config.eval_every = 6
+  config.checkpoint_every = 4
+  return config

@@ -1,0 +1,192 @@
+"""Runs: they learn, resume to the same numbers, refuse what is wrong."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from geojax.training import logs, loop, pipeline, sharding
+from geojax.training import state as state_lib
+from geojax.training import step as step_lib
+from geojax.training.errors import ConfigError, NonFiniteError
+
+# Lines of a log that tell of the machine, not of the run.
+_TIMINGS = ("patches_per_second", "data_wait_fraction")
+
+
+class Killed(Exception):
+  """Stands for the signal."""
+
+
+def _train(config, workdir):
+  return loop.train(config, workdir, progress=False)
+
+
+def _log(workdir):
+  lines = logs.read_metrics(workdir)
+  return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
+
+
+@pytest.mark.parametrize("coords", ["mvmf", "mse"])
+def test_the_loss_falls(small_config, tmp_path, coords):
+  small_config.loss.coords = coords
+  small_config.num_steps = 24
+  small_config.eval_every = 24
+  _train(small_config, tmp_path)
+  lines = [x for x in logs.read_metrics(tmp_path) if x["split"] == "train"]
+  for name in ("loss", "coords", "climate"):
+    assert lines[-1][name] < lines[0][name]
+  assert all(0 <= line["data_wait_fraction"] <= 1 for line in lines)
+
+
+def test_a_killed_run_ends_like_one_never_killed(
+  small_config, tmp_path, monkeypatch
+):
+  whole = _train(small_config, tmp_path / "whole")
+
+  # Killed in step 7: after the checkpoint of step 4 and the evaluation of 6.
+  real_put, steps = sharding.put_batch, []
+
+  def put_until_killed(batch, mesh):
+    if len(batch["label"]) == small_config.data.batch_size:
+      steps.append(1)
+      if len(steps) == 7:
+        raise Killed
+    return real_put(batch, mesh)
+
+  monkeypatch.setattr(sharding, "put_batch", put_until_killed)
+  with pytest.raises(Killed):
+    _train(small_config, tmp_path / "killed")
+  monkeypatch.undo()
+  assert _log(tmp_path / "killed")[-1]["step"] == 6
+  resumed = _train(small_config, tmp_path / "killed")
+
+  assert _log(tmp_path / "killed") == _log(tmp_path / "whole")
+  for a, b in zip(
+    jax.tree.leaves(whole.state), jax.tree.leaves(resumed.state), strict=True
+  ):
+    np.testing.assert_array_equal(a, b)
+
+
+def test_a_loaded_run_evaluates_as_the_trained_one(small_config, tmp_path):
+  run = _train(small_config, tmp_path)
+  expected, _ = run.evaluate(run.state.evaluated, "test")
+  loaded = loop.load(tmp_path)
+  found, predictions = loaded.evaluate(loaded.state.evaluated, "test")
+  assert found == expected
+  assert len(predictions["place"]) == len(run.dataset.labels("test"))
+
+
+def test_one_device_and_eight_take_the_same_steps(small_config):
+  dataset = pipeline.open_dataset(small_config.data.dir, small_config.data.name)
+  mixture = {
+    "mu": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
+    "log_kappa": np.full(4, 3.0, np.float32),
+  }
+  small_config.mixture.centers_learning_rate = 1e-3
+  small_config.mixture.log_kappa_learning_rate = 1e-3
+  train_step = jax.jit(
+    step_lib.make_train_step(
+      small_config, offset=dataset.offset, divisor=dataset.divisor
+    )
+  )
+  losses = []
+  for devices in (1, 8):
+    mesh = jax.make_mesh(
+      (devices,),
+      ("data",),
+      devices=jax.devices()[:devices],
+      axis_types=(jax.sharding.AxisType.Auto,),
+    )
+    batches = pipeline.train_batches(
+      dataset.source("train"), batch_size=32, seed=0
+    )
+    state = state_lib.create_state(
+      small_config, image_shape=dataset.image_shape, mixture=mixture
+    )
+    state = jax.device_put(state, sharding.replicated(mesh))
+    taken = []
+    for _ in range(3):
+      batch = next(batches)
+      # Land on the first device alone: the rest has nothing to average.
+      batch["label"][4:, 0] = 1.0
+      state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+      taken.append([float(metrics[k]) for k in ("coords", "climate", "date")])
+    losses.append(taken)
+    length = jnp.linalg.norm(state.params["mixture"]["mu"], axis=-1)
+    np.testing.assert_allclose(length, 1, atol=1e-6)
+  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_batch_that_does_not_split_says_what_would():
+  mesh = sharding.create_mesh()
+  with pytest.raises(ValueError, match="multiple of 8, such as 16"):
+    sharding.put_batch({"label": np.zeros((12, 36))}, mesh)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_term(
+  small_config, tmp_path
+):
+  small_config.optimizer.learning_rate = 1e30
+  small_config.optimizer.warmup_steps = 0
+  with pytest.raises(NonFiniteError, match=r"step \d+: \w+ is (nan|-?inf)"):
+    _train(small_config, tmp_path)
+
+
+def test_another_configs_workdir_is_refused(small_config, tmp_path):
+  _train(small_config, tmp_path)
+  small_config.optimizer.learning_rate = 0.5
+  with pytest.raises(ConfigError, match=r"optimizer\.learning_rate is 0\.01"):
+    _train(small_config, tmp_path)
+
+
+def test_the_moving_average_forgets_where_it_began(small_config, tmp_path):
+  run = _train(small_config, tmp_path)
+  newest = {
+    "params": run.state.params,
+    "batch_stats": run.state.batch_stats,
+  }
+  for mean, new in zip(
+    jax.tree.leaves(run.state.ema), jax.tree.leaves(newest), strict=True
+  ):
+    assert mean.shape == new.shape
+  kernel = ("params", "model", "coords", "kernel")
+  mean, new = run.state.ema, newest
+  for name in kernel:
+    mean, new = mean[name], new[name]
+  assert not np.array_equal(mean, new)
+  assert np.abs(mean - new).max() < np.abs(new).max()
+
+
+def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
+  lines = [json.dumps({"step": s, "split": "train"}) for s in (2, 4, 6)]
+  path = tmp_path / "metrics.jsonl"
+  path.write_text("\n".join(lines) + '\n{"step": 8, "spl')
+  log = logs.MetricsLog(tmp_path, step=4)
+  log.write(5, "train", {"loss": 1.5})
+  log.close()
+  assert logs.read_metrics(tmp_path) == [
+    {"step": 2, "split": "train"},
+    {"step": 4, "split": "train"},
+    {"step": 5, "split": "train", "loss": 1.5},
+  ]
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_train_step_lowers_for_accelerators(small_config, platform):
+  mixture = {
+    "mu": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
+    "log_kappa": np.full(4, 3.0, np.float32),
+  }
+  state = state_lib.create_state(
+    small_config, image_shape=(32, 32, 5), mixture=mixture
+  )
+  batch = {
+    "image": jnp.zeros((8, 32, 32, 5), jnp.int16),
+    "label": jnp.zeros((8, 36)),
+  }
+  scale = {"offset": np.zeros(5, "float32"), "divisor": np.ones(5, "float32")}
+  train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
+  jax.export.export(train_step, platforms=[platform])(state, batch)

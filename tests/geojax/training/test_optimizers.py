@@ -1,0 +1,73 @@
+"""What the optimizer moves, and what it leaves alone."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from geojax.training import config as config_lib
+from geojax.training import optimizers
+
+
+def _params():
+  return {
+    "model": {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}},
+    "mixture": {"mu": jnp.eye(3), "log_kappa": jnp.full(3, 5.0)},
+  }
+
+
+def _step(config, grads, num_steps=2):
+  params = _params()
+  tx = optimizers.create_optimizer(config)
+  state = tx.init(params)
+  for _ in range(num_steps):
+    updates, state = tx.update(grads, state, params)
+    params = optax.apply_updates(params, updates)
+  return params
+
+
+def _config():
+  config = config_lib.default_config()
+  config.optimizer.warmup_steps = 0
+  return config
+
+
+def test_weight_decay_falls_on_kernels_alone():
+  zeros = {
+    "model": {"dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}},
+    "mixture": {"mu": jnp.zeros((3, 3)), "log_kappa": jnp.zeros(3)},
+  }
+  config = _config()
+  config.mixture.log_kappa_learning_rate = 0.1
+  config.mixture.centers_learning_rate = 0.1
+  params = _step(config, zeros)
+  assert np.all(params["model"]["dense"]["kernel"] < 1)
+  np.testing.assert_array_equal(params["model"]["dense"]["bias"], 1)
+  np.testing.assert_array_equal(params["mixture"]["log_kappa"], 5)
+  np.testing.assert_array_equal(params["mixture"]["mu"], np.eye(3))
+
+
+@pytest.mark.parametrize("name", ["mu", "log_kappa"])
+def test_the_mixture_has_rates_of_its_own(name):
+  key = {"mu": "centers", "log_kappa": "log_kappa"}[name] + "_learning_rate"
+  config = _config()
+  fixed = _step(config, _params())["mixture"]
+  np.testing.assert_array_equal(fixed[name], _params()["mixture"][name])
+  config.mixture[key] = 0.5
+  moved = _step(config, _params(), num_steps=1)["mixture"]
+  # Adam's first step is its rate, against the gradient's sign.
+  change = np.where(np.asarray(_params()["mixture"][name]) > 0, -0.5, 0)
+  np.testing.assert_allclose(
+    moved[name] - _params()["mixture"][name], change, atol=1e-5
+  )
+
+
+def test_the_schedule_warms_up_and_falls_to_its_final_fraction():
+  config = config_lib.default_config()
+  config.num_steps = 100
+  config.optimizer.warmup_steps = 10
+  schedule = optimizers.make_schedule(config, 2.0)
+  assert schedule(0) == 0
+  np.testing.assert_allclose(schedule(10), 2.0)
+  assert schedule(55) < 2.0
+  np.testing.assert_allclose(schedule(100), 0.02, rtol=1e-5)

@@ -1,0 +1,112 @@
+"""Records reach the batches: each once an epoch, and the position resumes."""
+
+import pathlib
+
+import grain
+import numpy as np
+import pytest
+
+from geojax.training import pipeline
+from geojax.training.errors import DatasetError
+
+
+@pytest.fixture
+def dataset(smoke):
+  return pipeline.open_dataset(str(smoke), "geo_tiles/earth_smoke")
+
+
+def _numbered(count):
+  """Records whose label is their number."""
+  return grain.MapDataset.range(count).map(
+    lambda index: {"label": np.full(36, index, np.float32)}
+  )
+
+
+def _numbers(batch):
+  return batch["label"][:, 0].astype(int).tolist()
+
+
+def test_records_are_scaled_by_what_the_builder_wrote(dataset):
+  record = dataset.source("train")[0]
+  assert record["image"].shape == dataset.image_shape == (32, 32, 5)
+  assert record["image"].dtype == np.int16
+  assert record["label"].shape == (36,)
+  assert dataset.bands[-1] == "turbidity"
+  assert dataset.offset.shape == dataset.divisor.shape == (5,)
+
+
+def test_labels_are_those_of_the_records(dataset):
+  source, labels = dataset.source("test"), dataset.labels("test")
+  assert len(labels) == len(source)
+  for index in (0, len(source) - 1):
+    np.testing.assert_array_equal(labels[index], source[index]["label"])
+
+
+def test_some_labels_are_read_evenly_out_of_all(dataset):
+  every, some = dataset.labels("train"), dataset.labels("train", at_most=100)
+  assert len(some) <= 100 < len(every)
+  step = -(-len(every) // 100)
+  np.testing.assert_array_equal(some, every[::step])
+
+
+def test_an_epoch_holds_each_record_once_in_a_new_order():
+  batches = pipeline.train_batches(_numbered(40), batch_size=8, seed=0)
+  first, second = (
+    [number for _ in range(5) for number in _numbers(next(batches))]
+    for _ in range(2)
+  )
+  assert sorted(first) == sorted(second) == list(range(40))
+  assert first != second != list(range(40))
+
+
+def test_the_seed_decides_the_order():
+  orders = [
+    _numbers(next(pipeline.train_batches(_numbered(64), batch_size=8, seed=s)))
+    for s in (0, 0, 1)
+  ]
+  assert orders[0] == orders[1] != orders[2]
+
+
+def test_a_restored_position_gives_the_batches_that_would_have_come():
+  batches = pipeline.train_batches(_numbered(40), batch_size=16, seed=3)
+  for _ in range(4):
+    next(batches)
+  position = batches.get_state()
+  expected = [_numbers(next(batches)) for _ in range(5)]
+  resumed = pipeline.train_batches(_numbered(40), batch_size=16, seed=3)
+  resumed.set_state(position)
+  assert [_numbers(next(resumed)) for _ in range(5)] == expected
+
+
+def test_evaluation_sees_each_record_once_and_masks_the_rest():
+  batches = list(pipeline.eval_batches(_numbered(10), batch_size=4))
+  assert [batch["mask"].sum() for batch in batches] == [4, 4, 2]
+  seen = [
+    number
+    for batch in batches
+    for number in np.asarray(_numbers(batch))[batch["mask"]]
+  ]
+  assert seen == list(range(10))
+  assert {len(batch["label"]) for batch in batches} == {4}
+
+
+def test_a_data_set_that_is_not_built_says_the_command(tmp_path):
+  with pytest.raises(DatasetError, match=r"data_prep\.build --config=earth "):
+    pipeline.open_dataset(str(tmp_path), "geo_tiles/earth")
+
+
+def test_a_build_that_was_killed_is_not_taken_for_whole(tmp_path):
+  folder = pathlib.Path(tmp_path, "geo_tiles/earth/incomplete.AB12_1.0.0")
+  folder.mkdir(parents=True)
+  with pytest.raises(DatasetError, match="not built"):
+    pipeline.open_dataset(str(tmp_path), "geo_tiles/earth")
+
+
+def test_an_unknown_split_is_named(dataset):
+  with pytest.raises(DatasetError, match=r"'tset'.*train, validation, test"):
+    dataset.source("tset")
+
+
+def test_too_few_records_for_a_batch():
+  with pytest.raises(DatasetError, match="5 records, fewer than one batch"):
+    pipeline.train_batches(_numbered(5), batch_size=8, seed=0)
