@@ -163,7 +163,7 @@ def _log_component(offsets, chunk):
   )
 
 
-def _vary_alike(*arrays, like=()):
+def _vary_alike(*values, like=()):
   """Marks arrays as varying over every axis that one of them varies over.
 
   Within a shard_map that checks it, a loop's state must be so marked from its
@@ -173,11 +173,11 @@ def _vary_alike(*arrays, like=()):
   def varying(v):
     return jax.typeof(v).manual_axis_type.varying
 
-  axes = frozenset().union(*(varying(v) for v in (*arrays, *like)))
-  missing = [tuple(axes - varying(v)) for v in arrays]
+  axes = frozenset().union(*(varying(v) for v in (*values, *like)))
+  missing = [tuple(axes - varying(v)) for v in values]
   return [
     jax.lax.pcast(v, names, to="varying") if names else v
-    for v, names in zip(arrays, missing, strict=True)
+    for v, names in zip(values, missing, strict=True)
   ]
 
 

@@ -149,6 +149,7 @@ def make_predict_step(config, *, offset, divisor):
     }
     if not params["mixture"]:
       return {**outputs, "place": encodings.coordinates_to_unit(logits)}
+    logits = logits / config.mixture.temperature
     mu = params["mixture"]["mu"]
     log_kappa = params["mixture"]["log_kappa"]
     true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from geojax import encodings, mixture
 from geojax.training import logs, loop, pipeline, sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -56,10 +57,10 @@ def test_a_killed_run_ends_like_one_never_killed(
         raise Killed
     return real_put(batch, mesh)
 
-  monkeypatch.setattr(sharding, "put_batch", put_until_killed)
-  with pytest.raises(Killed):
-    _train(small_config, tmp_path / "killed")
-  monkeypatch.undo()
+  with monkeypatch.context() as patch:
+    patch.setattr(sharding, "put_batch", put_until_killed)
+    with pytest.raises(Killed):
+      _train(small_config, tmp_path / "killed")
   assert _log(tmp_path / "killed")[-1]["step"] == 6
   resumed = _train(small_config, tmp_path / "killed")
 
@@ -77,6 +78,23 @@ def test_a_loaded_run_evaluates_as_the_trained_one(small_config, tmp_path):
   found, predictions = loaded.evaluate(loaded.state.evaluated, "test")
   assert found == expected
   assert len(predictions["place"]) == len(run.dataset.labels("test"))
+
+
+def test_the_temperature_softens_predictions_alone(small_config, tmp_path):
+  run = _train(small_config, tmp_path)
+  variables = run.state.evaluated
+  dataset = run.dataset
+  batch = next(pipeline.eval_batches(dataset.source("train"), batch_size=16))
+  scale = {"offset": dataset.offset, "divisor": dataset.divisor}
+  small_config.mixture.temperature = 1e9
+  outputs = step_lib.make_predict_step(small_config, **scale)(variables, batch)
+  # So hot that all centers weigh the same.
+  mu, log_kappa = (
+    variables["params"]["mixture"][name] for name in ("mu", "log_kappa")
+  )
+  true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
+  even = mixture.log_prob(true, np.zeros((16, len(mu))), mu, log_kappa)
+  np.testing.assert_allclose(outputs["log_prob"], even, rtol=1e-4)
 
 
 def test_one_device_and_eight_take_the_same_steps(small_config):
