@@ -93,10 +93,9 @@ def fused_log_prob(
 
 
 class _Chunk(NamedTuple):
-  """A chunk of the head and of the mixture."""
+  """A chunk of all but the kernel; each array of shape [chunk]."""
 
-  kernel: jax.Array  # [features, chunk]
-  bias: jax.Array  # [chunk], as all that follow
+  bias: jax.Array
   centers: tuple[jax.Array, jax.Array, jax.Array]
   kappa: jax.Array
   log_peak: jax.Array
@@ -108,7 +107,8 @@ class _Chunks:
   A chunk is made at the end of the step before its own, and carried: then its
   slices are arrays. Sliced in the step that uses it, they would be fused into
   every use as loads from a changing offset, which a CPU's compiler does not
-  vectorize (3 times the time).
+  vectorize (3 times the time). The kernel goes into products alone, which are
+  not fused: it is sliced where it is used, and not copied about.
 
   Where `chunk_size` does not divide the number of centers, chunks 0 and 1
   overlap. What chunk 0 has in common with chunk 1 gets no weight in chunk 0,
@@ -131,14 +131,18 @@ class _Chunks:
     cut = functools.partial(
       jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=size
     )
-    kernel, bias, mu, log_kappa = self.arrays
+    _, bias, mu, log_kappa = self.arrays
     bias, mu, kappa = cut(bias), cut(mu), jnp.exp(cut(log_kappa))
     if self.overlap:
       end = (i + 1) * size - self.overlap
       bias = jnp.where(start + jnp.arange(size) < end, bias, -jnp.inf)
     centers = mu[:, 0], mu[:, 1], mu[:, 2]
-    return _Chunk(
-      cut(kernel, axis=1), bias, centers, kappa, vmf.log_peak(kappa)
+    return _Chunk(bias, centers, kappa, vmf.log_peak(kappa))
+
+  def kernel(self, i):
+    """Returns the kernel of chunk i, shape [features, chunk]."""
+    return jax.lax.dynamic_slice_in_dim(
+      self.arrays[0], self.start(i), self.chunk_size, axis=1
     )
 
   def put(self, i, whole, chunk, axis=0):
@@ -148,12 +152,10 @@ class _Chunks:
     )
 
 
-def _head(features, chunk):
+def _head(features, kernel, bias):
   """Logits of a chunk, summed in float32 or wider, shape [batch, chunk]."""
-  product = jnp.dot(
-    features, chunk.kernel, preferred_element_type=chunk.bias.dtype
-  )
-  return product + chunk.bias[None, :]
+  product = jnp.dot(features, kernel, preferred_element_type=bias.dtype)
+  return product + bias[None, :]
 
 
 def _log_component(offsets, chunk):
@@ -195,7 +197,7 @@ def _log_sums(chunk_size, *inputs):
 
   def add_chunk(i, state):
     (top, weights, joint_top, joint), chunk = state
-    logits = _head(features, chunk)
+    logits = _head(features, chunks.kernel(i), chunk.bias)
     new_top = jnp.maximum(top, logits.max(axis=1))
     fall = top - new_top
     logits -= new_top[:, None]
@@ -238,7 +240,8 @@ def _log_sums_bwd(chunk_size, saved, cotangents):
     x_grad, features_grad, kernel_grad, bias_grad, mu_grad, log_kappa_grad = (
       grads
     )
-    logits = _head(features, chunk) - top[:, None]
+    chunk_kernel = chunks.kernel(i)
+    logits = _head(features, chunk_kernel, chunk.bias) - top[:, None]
     offsets = vmf.pairwise_offsets(x, chunk.centers)
     log_joint = logits + _log_component(offsets, chunk)
     share = by_joint[:, None] * jnp.exp(log_joint - log_joint_sum[:, None])
@@ -252,8 +255,7 @@ def _log_sums_bwd(chunk_size, saved, cotangents):
       for grad, pull in zip(x_grad, pulls, strict=True)
     ]
     mu_chunk = jnp.stack([chunk.kappa * p.sum(axis=0) for p in pulls], axis=1)
-    chunk_kernel = chunk.kernel.astype(x.dtype)
-    features_grad = features_grad + logits_grad @ chunk_kernel.T
+    features_grad += logits_grad @ chunk_kernel.astype(x.dtype).T
     depth_sum = (share * vmf.pairwise_depth(offsets)).sum(axis=0)
     log_kappa_chunk = chunk.kappa * (
       vmf.mean_depth(chunk.kappa) * share.sum(axis=0) - depth_sum

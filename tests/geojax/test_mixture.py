@@ -66,8 +66,10 @@ def test_logits_count_up_to_a_constant_and_may_be_huge():
   expected = mixture.log_prob(x, logits, mu, log_kappa)
   shifted = mixture.log_prob(x, logits + 1024, mu, log_kappa)
   np.testing.assert_allclose(shifted, expected, atol=2e-4)
-  # The weights of all but one underflow: log_softmax does not.
-  sharp = np.float32(1e4 * np.eye(30)[:8])
+  # The weights of all but one underflow, and count where that one is far: no
+  # log of a softmax will do.
+  log_kappa = np.full(30, 10, np.float32)
+  sharp = np.float32(200 * np.eye(30)[:8])
   expected = oracle(x, sharp, mu, log_kappa)
   actual = mixture.log_prob(x, sharp, mu, log_kappa)
   np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
@@ -353,7 +355,9 @@ def test_credible_levels_of_draws_are_uniform():
 
 
 def test_credible_level_of_several_components():
-  _, logits, mu, log_kappa = draw_case(22, 6, 5, kappa=(5, 100))
+  # Wide components about one place, so that their caps overlap.
+  _, logits, mu, log_kappa = draw_case(22, 6, 5, kappa=(5, 50))
+  mu = np.float32(mixture.normalize_centers(mu + 2 * mu[:1]))
   x = np.float32(unit(np.random.default_rng(23), 6))
   x = mixture.normalize_centers(x + mu[:1] + mu[1:2])
   level = jax.jit(mixture.credible_level)(x, logits, mu, log_kappa)
