@@ -42,7 +42,9 @@ def decode_largest(logits, mu):
   return mu[jnp.argmax(logits, axis=-1)]
 
 
-def decode_mode(logits, mu, log_kappa, *, num_starts=8, num_steps=32):
+def decode_mode(
+  logits, mu, log_kappa, *, blur_rad=0.0, num_starts=8, num_steps=32
+):
   """The point of the highest density.
 
   Climbs from the centers whose own component is the highest, by the fixed point
@@ -51,10 +53,16 @@ def decode_mode(logits, mu, log_kappa, *, num_starts=8, num_steps=32):
   function of x in space, and the step goes to where its tangent plane is
   highest on the sphere. The best of all that was reached is returned.
 
+  A blur asks where much of the mass lies near, not where the density peaks:
+  many components that agree about a region outweigh a sharper one elsewhere.
+
   Args:
     logits: Mixture logits, shape `[batch, centers]`.
     mu: Centers, unit vectors, shape `[centers, 3]`.
     log_kappa: Logs of the concentrations, shape `[centers]`.
+    blur_rad: Standard deviation, along each direction and in radians, by which
+      the mixture is blurred first; a component's variance, 1/kappa, grows by
+      its square.
     num_starts: Number of centers to start from.
     num_steps: Number of steps from each.
 
@@ -67,6 +75,7 @@ def decode_mode(logits, mu, log_kappa, *, num_starts=8, num_steps=32):
   """
   logits, mu, log_kappa = _checked(logits, mu, log_kappa)
   kappa = jnp.exp(log_kappa)
+  kappa = kappa / (1 + kappa * blur_rad**2)
   log_peak = jax.nn.log_softmax(logits) + vmf.log_peak(kappa)[None, :]
   _, starts = jax.lax.top_k(log_peak, min(num_starts, len(mu)))
 

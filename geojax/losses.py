@@ -106,6 +106,34 @@ def make_mixture_loss(mu, log_kappa):
   return mixture_loss
 
 
+def make_fused_mixture_loss(kernel, bias, mu, log_kappa, *, chunk_size=1024):
+  """Makes the where loss of a linear head and a mixture in one.
+
+  Equals `make_mixture_loss` of the logits `features @ kernel + bias`, in memory
+  that does not grow with the number of centers k.
+
+  Args:
+    kernel: Weights of the head, shape `[features, k]`.
+    bias: Biases of the head, shape `[k]`.
+    mu: Centers, unit vectors, shape `[k, 3]`.
+    log_kappa: Logarithms of the concentrations, shape `[k]`.
+    chunk_size: Number of centers at a time.
+
+  Returns:
+    A function of features `[batch, features]` and encoded coordinates
+    `[batch, 3]` that returns what that of `make_mixture_loss` does.
+  """
+
+  def mixture_loss(features, coords):
+    x = encodings.coordinates_to_unit(jnp.asarray(coords))
+    log_prob = mixture.fused_log_prob(
+      x, features, kernel, bias, mu, log_kappa, chunk_size=chunk_size
+    )
+    return relative_nll(log_prob)
+
+  return mixture_loss
+
+
 def relative_nll(log_prob):
   """Negative log-likelihood relative to the uniform density on the sphere.
 

@@ -4,12 +4,15 @@ from geojax.models.core import CoreEncoder
 from geojax.models.heads import GeographicModel
 
 
-def create_model(config, *, coords_dim: int) -> GeographicModel:
+def create_model(
+  config, *, coords_dim: int, apply_coords: bool = True
+) -> GeographicModel:
   """Builds the model of a config's `model` part.
 
   Args:
     config: `name`, `depths`, `widths`, `patch_size` and `dropout`.
     coords_dim: Outputs of the location head, see `GeographicModel`.
+    apply_coords: Whether that head is applied, likewise.
 
   Returns:
     The module.
@@ -25,4 +28,6 @@ def create_model(config, *, coords_dim: int) -> GeographicModel:
     patch_size=config.patch_size,
     dropout=config.dropout,
   )
-  return GeographicModel(encoder=encoder, coords_dim=coords_dim)
+  return GeographicModel(
+    encoder=encoder, coords_dim=coords_dim, apply_coords=apply_coords
+  )

@@ -12,10 +12,14 @@ class GeographicModel(nn.Module):
     encoder: Module from images to features `[batch, features]`.
     coords_dim: Outputs of the location head: 3 for a regression of the encoded
       coordinates, or one logit a center for a mixture.
+    apply_coords: False leaves the location head to the loss: `coords` are then
+      the features, and the head has parameters (`coords/kernel` and
+      `coords/bias`) but is not applied.
   """
 
   encoder: nn.Module
   coords_dim: int
+  apply_coords: bool = True
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
@@ -27,12 +31,14 @@ class GeographicModel(nn.Module):
 
     Returns:
       `coords`, shape `[batch, coords_dim]`: mixture logits, or for
-      `coords_dim` 3 encoded coordinates in (0, 1); `climate`, shape
-      `[batch, 31]`: logits of the zones; `date`, shape `[batch, 2]`: encoded
-      day of year in (0, 1).
+      `coords_dim` 3 encoded coordinates in (0, 1), or the features; `climate`,
+      shape `[batch, 31]`: logits of the zones; `date`, shape `[batch, 2]`:
+      encoded day of year in (0, 1).
     """
     features = self.encoder(images, train=train)
-    coords = nn.Dense(self.coords_dim, name="coords")(features)
+    coords = features
+    if self.apply_coords or self.is_initializing():
+      coords = nn.Dense(self.coords_dim, name="coords")(features)
     return {
       "coords": nn.sigmoid(coords) if self.coords_dim == 3 else coords,
       "climate": nn.Dense(NUM_ZONES, name="climate")(features),

@@ -66,6 +66,9 @@ def default_config() -> ml_collections.ConfigDict:
   config.loss.weights.date = 8.0
   # Share of the 31 zones in the climate loss; the 6 classes have the rest.
   config.loss.climate_fine_weight = 0.5
+  # Learning rate of the tasks' variances, which weigh them beside the weights
+  # above (Kendall et al. 2018); 0 leaves those as they are.
+  config.loss.variances_learning_rate = 0.0
 
   config.mixture = ml_collections.ConfigDict()
   config.mixture.num_centers = 512
@@ -74,6 +77,12 @@ def default_config() -> ml_collections.ConfigDict:
   # Initial log concentration of every center; exp(5) holds half of its mass
   # within 620 km.
   config.mixture.log_kappa = 5.0
+  # Where greater than 0, each center's own concentration instead: this share of
+  # its component's mass lies as near as its neighbours.
+  config.mixture.spacing_mass = 0.0
+  # Where greater than 0, head and mixture are computed over so many centers at
+  # a time, in memory that does not grow with their number.
+  config.mixture.chunk_size = 0
   # Learning rates of the concentrations and the centers; 0 keeps them fixed.
   config.mixture.log_kappa_learning_rate = 0.0
   config.mixture.centers_learning_rate = 0.0
@@ -83,6 +92,9 @@ def default_config() -> ml_collections.ConfigDict:
   config.mixture.temperature = 1.0
   # How one place is read off the mixture, see geojax/mixture.py.
   config.mixture.decoder = "least_expected_distance"
+  # For the decoder "mode": the mixture is blurred by this standard deviation
+  # before the highest point is sought.
+  config.mixture.mode_blur_km = 0.0
 
   config.optimizer = ml_collections.ConfigDict()
   # AdamW, linear warm-up, then a cosine down to `final_fraction` of the peak.
@@ -157,6 +169,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ConfigError(f"config.{key} must be at least 1, got {given[key]}")
   if not given["mixture.temperature"] > 0:
     raise ConfigError("config.mixture.temperature must be greater than 0")
+  for key in ("mixture.chunk_size", "mixture.mode_blur_km"):
+    if not given[key] >= 0:
+      raise ConfigError(f"config.{key} must not be negative, got {given[key]}")
+  if not 0 <= given["mixture.spacing_mass"] < 1:
+    raise ConfigError(
+      "config.mixture.spacing_mass must lie in [0, 1),"
+      f" got {given['mixture.spacing_mass']}"
+    )
   if given["mixture.num_centers"] < 4:
     # Three outputs are how a head says that it regresses coordinates.
     raise ConfigError("config.mixture.num_centers must be at least 4")

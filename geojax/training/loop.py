@@ -58,8 +58,10 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
   """
   config_lib.check_config(config)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
-  _claim(workdir, config)
+  _refuse_another(workdir, config)
   mesh = sharding.create_mesh()
+  for rows in (config.data.batch_size, config.data.eval_batch_size):
+    sharding.check_rows(rows, mesh)
   checkpointer = checkpoint.Checkpointer(
     workdir, keep=config.checkpoints_to_keep
   )
@@ -68,11 +70,18 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
     train_source, batch_size=config.data.batch_size, seed=config.seed
   )
   resumed = checkpointer.latest_step()
-  state = state_lib.create_state(
-    config,
-    image_shape=dataset.image_shape,
-    mixture=_initial_mixture(config, dataset, resumed=resumed is not None),
-  )
+  try:
+    state = state_lib.create_state(
+      config,
+      image_shape=dataset.image_shape,
+      mixture=_initial_mixture(config, dataset, resumed=resumed is not None),
+    )
+  except ValueError as error:
+    raise ConfigError(
+      f"the config does not fit {config.data.name}: {error}"
+    ) from error
+  # What cannot be run leaves the workdir free for what can.
+  config_lib.save_config(config, workdir / CONFIG_FILE)
   state = jax.device_put(state, sharding.replicated(mesh))
   if resumed is not None:
     state = checkpointer.restore(state, batches)
@@ -230,12 +239,11 @@ class _Stopwatch:
     self._interval._waited += time.perf_counter() - self._start
 
 
-def _claim(workdir, config):
-  """Makes a workdir this config's own, or raises if it is another's."""
+def _refuse_another(workdir, config):
+  """Raises if a workdir holds the run of another config."""
   workdir.mkdir(parents=True, exist_ok=True)
   path = workdir / CONFIG_FILE
   if not path.exists():
-    config_lib.save_config(config, path)
     return
   differing = config_lib.differing_keys(config_lib.load_config(path), config)
   if differing:
@@ -254,18 +262,22 @@ def _initial_mixture(config, dataset, *, resumed):
   if config.loss.coords == "mse":
     return {}
   num_centers = config.mixture.num_centers
+  log_kappa = np.full(num_centers, config.mixture.log_kappa, np.float32)
   if resumed:
     # The checkpoint holds them; here it takes but their shapes.
-    mu = np.zeros((num_centers, 3), np.float32)
-  else:
-    mu, _ = centers.initialize(
-      config.mixture.centers,
-      train_places(dataset, at_most=_PLACES_PER_CENTER * num_centers),
-      num_centers,
-      seed=config.seed,
-    )
-  log_kappa = np.full(num_centers, config.mixture.log_kappa, np.float32)
-  return {"mu": np.asarray(mu, np.float32), "log_kappa": log_kappa}
+    return {
+      "mu": np.zeros((num_centers, 3), np.float32),
+      "log_kappa": log_kappa,
+    }
+  spacing_mass = config.mixture.spacing_mass
+  mu, by_spacing = centers.initialize(
+    config.mixture.centers,
+    train_places(dataset, at_most=_PLACES_PER_CENTER * num_centers),
+    num_centers,
+    seed=config.seed,
+    mass=spacing_mass or 0.5,
+  )
+  return {"mu": mu, "log_kappa": by_spacing if spacing_mass else log_kappa}
 
 
 def train_places(dataset, at_most: int) -> np.ndarray:

@@ -5,12 +5,12 @@ import optax
 
 
 def create_optimizer(config) -> optax.GradientTransformation:
-  """Builds the optimizer of a config over params `{"model", "mixture"}`.
+  """Builds the optimizer of a config over the params of a `TrainState`.
 
   AdamW with linear warm-up and a cosine for the model: weight decay on kernels
   alone, gradients clipped by their global norm. `log_kappa` and `mu` of the
-  mixture follow Adam with the same schedule and their own peak rate; a rate of
-  0 keeps them as they are.
+  mixture and the tasks' log variances follow Adam with the same schedule and
+  their own peak rate; a rate of 0 keeps them as they are.
 
   Args:
     config: The config of a run.
@@ -30,6 +30,7 @@ def create_optimizer(config) -> optax.GradientTransformation:
     ),
     "log_kappa": _own_rate(config, config.mixture.log_kappa_learning_rate),
     "mu": _own_rate(config, config.mixture.centers_learning_rate),
+    "log_variances": _own_rate(config, config.loss.variances_learning_rate),
   }
   return optax.multi_transform(transforms, _labels)
 
@@ -62,4 +63,7 @@ def _labels(params):
   return {
     "model": jax.tree.map(lambda _: "model", params["model"]),
     "mixture": {name: name for name in params["mixture"]},
+    "log_variances": {
+      name: "log_variances" for name in params["log_variances"]
+    },
   }

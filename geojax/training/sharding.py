@@ -4,6 +4,8 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from geojax.training.errors import ConfigError
+
 
 def create_mesh() -> jax.sharding.Mesh:
   """Returns a mesh of all devices with one axis, "data"."""
@@ -17,6 +19,25 @@ def replicated(mesh) -> NamedSharding:
   return NamedSharding(mesh, PartitionSpec())
 
 
+def check_rows(rows: int, mesh) -> None:
+  """Checks that a batch splits over the devices.
+
+  Args:
+    rows: Its number of rows.
+    mesh: As of `create_mesh`.
+
+  Raises:
+    ConfigError: It doesn't; says what would.
+  """
+  devices = mesh.shape["data"]
+  if rows % devices:
+    raise ConfigError(
+      f"a batch of {rows} does not split over {devices} devices; set the"
+      f" config's batch sizes to a multiple of {devices}, such as"
+      f" {-(-rows // devices) * devices}"
+    )
+
+
 def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
   """Puts a batch on the devices, rows split over the axis "data".
 
@@ -28,14 +49,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
     The arrays on the devices.
 
   Raises:
-    ValueError: The rows don't divide by the devices; says what would.
+    ConfigError: As of `check_rows`.
   """
-  rows = len(next(iter(batch.values())))
-  devices = mesh.shape["data"]
-  if rows % devices:
-    raise ValueError(
-      f"a batch of {rows} does not split over {devices} devices; set the"
-      f" config's batch sizes to a multiple of {devices}, such as"
-      f" {-(-rows // devices) * devices}"
-    )
+  check_rows(len(next(iter(batch.values()))), mesh)
   return jax.device_put(batch, NamedSharding(mesh, PartitionSpec("data")))

@@ -6,7 +6,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 
-from geojax import models
+from geojax import losses, models
 from geojax.training import optimizers
 
 
@@ -16,8 +16,8 @@ class TrainState:
 
   Attributes:
     step: Steps taken, a scalar.
-    params: `{"model": the module's, "mixture": {"mu", "log_kappa"}}`; a
-      regression's mixture is empty.
+    params: `{"model": the module's, "mixture": {"mu", "log_kappa"},
+      "log_variances": a scalar a task}`; a regression's mixture is empty.
     batch_stats: Running means and variances of the model's norms.
     opt_state: The optimizer's.
     ema: Moving average of `{"params", "batch_stats"}`, or None.
@@ -56,6 +56,7 @@ def create_state(config, *, image_shape, mixture) -> TrainState:
   params = {
     "model": variables["params"],
     "mixture": jax.tree.map(jnp.asarray, mixture),
+    "log_variances": {task: jnp.zeros(()) for task in losses.TASKS},
   }
   batch_stats = variables.get("batch_stats", {})
   averaged = {"params": params, "batch_stats": batch_stats}

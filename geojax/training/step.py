@@ -4,15 +4,16 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from geojax import encodings, losses, mixture, models
+from geojax import encodings, losses, mixture, models, sphere
 from geojax.training import optimizers
 from geojax.training.augment import augment
 from geojax.training.state import TrainState, coords_dim
 
+# Functions of logits, mu, log_kappa and a blur in radians.
 _DECODERS = {
-  "largest": lambda logits, mu, log_kappa: mixture.decode_largest(logits, mu),
-  "mode": mixture.decode_mode,
-  "least_expected_distance": lambda logits, mu, log_kappa: (
+  "largest": lambda logits, mu, *_: mixture.decode_largest(logits, mu),
+  "mode": lambda *args: mixture.decode_mode(*args[:3], blur_rad=args[3]),
+  "least_expected_distance": lambda logits, mu, *_: (
     mixture.decode_least_expected_distance(logits, mu)
   ),
 }
@@ -50,10 +51,13 @@ def make_train_step(config, *, offset, divisor):
   tx = optimizers.create_optimizer(config)
   decay = config.optimizer.ema_decay
   weights = dict(config.loss.weights)
+  chunk_size = config.mixture.chunk_size
 
   def loss_fn(params, batch_stats, images, labels, key):
     model = models.create_model(
-      config.model, coords_dim=coords_dim(params["mixture"])
+      config.model,
+      coords_dim=coords_dim(params["mixture"]),
+      apply_coords=not (chunk_size and params["mixture"]),
     )
     predictions, updates = model.apply(
       {"params": params["model"], "batch_stats": batch_stats},
@@ -66,8 +70,9 @@ def make_train_step(config, *, offset, divisor):
       predictions,
       labels,
       weights=weights,
-      coords_loss=_coords_loss(params["mixture"]),
+      coords_loss=_coords_loss(params, chunk_size),
       fine_weight=config.loss.climate_fine_weight,
+      log_variances=params["log_variances"],
     )
     return loss, (terms, updates["batch_stats"])
 
@@ -132,6 +137,7 @@ def make_predict_step(config, *, offset, divisor):
     `log_prob` of the label's place `[batch]`, in nats per steradian.
   """
   decode = _DECODERS[config.mixture.decoder]
+  blur_rad = config.mixture.mode_blur_km / sphere.EARTH_RADIUS_KM
 
   def predict_step(variables, batch):
     params = variables["params"]
@@ -155,14 +161,19 @@ def make_predict_step(config, *, offset, divisor):
     true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
     return {
       **outputs,
-      "place": decode(logits, mu, log_kappa),
+      "place": decode(logits, mu, log_kappa, blur_rad),
       "log_prob": mixture.log_prob(true, logits, mu, log_kappa),
     }
 
   return predict_step
 
 
-def _coords_loss(mixture_params):
-  if not mixture_params:
+def _coords_loss(params, chunk_size):
+  """The location loss: of coordinates, of logits, or of a head's features."""
+  if not params["mixture"]:
     return losses.squared_error
-  return losses.make_mixture_loss(**mixture_params)
+  if not chunk_size:
+    return losses.make_mixture_loss(**params["mixture"])
+  return losses.make_fused_mixture_loss(
+    **params["model"]["coords"], **params["mixture"], chunk_size=chunk_size
+  )

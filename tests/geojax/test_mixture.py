@@ -339,6 +339,26 @@ def test_credible_level_of_one_component_is_the_mass_of_its_cap(kappa):
   np.testing.assert_allclose(level, expected, atol=1.1 / 512)
 
 
+def test_a_blurred_mode_lies_where_much_of_the_mass_does():
+  # Four components about the x-axis outweigh a higher one at z, once blurred.
+  angles = np.pi / 2 * np.arange(4)
+  near_x = np.stack(
+    [np.full(4, 0.98), 0.2 * np.cos(angles), 0.2 * np.sin(angles)], axis=1
+  )
+  mu = mixture.normalize_centers(
+    np.float32(np.concatenate([near_x, [[0, 0, 1]]]))
+  )
+  logits = np.log(np.float32([[0.18, 0.18, 0.18, 0.18, 0.28]]))
+  log_kappa = np.full(5, 7, np.float32)
+  sharp = mixture.decode_mode(logits, mu, log_kappa)
+  np.testing.assert_allclose(sharp, [[0, 0, 1]], atol=1e-4)
+  blurred = mixture.decode_mode(logits, mu, log_kappa, blur_rad=0.3)
+  np.testing.assert_allclose(blurred, [[1, 0, 0]], atol=1e-3)
+  wide = -np.log(np.exp(-log_kappa) + np.float32(0.09))
+  expected = mixture.decode_mode(logits, mu, wide)
+  np.testing.assert_allclose(blurred, expected, atol=1e-5)
+
+
 def test_credible_levels_of_draws_are_uniform():
   _, logits, mu, log_kappa = draw_case(19, 500, 16, kappa=(5, 5e3))
   rng = np.random.default_rng(20)

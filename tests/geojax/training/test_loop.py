@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax import encodings, mixture
+from geojax import centers, encodings, mixture
 from geojax.training import logs, loop, pipeline, sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -140,8 +140,72 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
 
 def test_a_batch_that_does_not_split_says_what_would():
   mesh = sharding.create_mesh()
-  with pytest.raises(ValueError, match="multiple of 8, such as 16"):
+  with pytest.raises(ConfigError, match=r"multiple of 8, such as 16"):
     sharding.put_batch({"label": np.zeros((12, 36))}, mesh)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("data.eval_batch_size", 63, r"such as 64"),
+    ("model.widths", (8,), r"widths must be at least 16"),
+    ("mixture.num_centers", 10**6, r"num_centers must be at most"),
+  ],
+)
+def test_a_config_that_does_not_fit_leaves_the_workdir_free(
+  small_config, tmp_path, key, value, message
+):
+  wrong = small_config.copy_and_resolve_references()
+  wrong.update_from_flattened_dict({key: value})
+  with pytest.raises(ConfigError, match=message):
+    _train(wrong, tmp_path)
+  small_config.num_steps = 1
+  _train(small_config, tmp_path)
+
+
+def test_centers_in_chunks_take_the_same_steps(small_config):
+  dataset = pipeline.open_dataset(small_config.data.dir, small_config.data.name)
+  scale = {"offset": dataset.offset, "divisor": dataset.divisor}
+  mu, log_kappa = centers.initialize("fibonacci", np.eye(3), 1000)
+  state = state_lib.create_state(
+    small_config,
+    image_shape=dataset.image_shape,
+    mixture={"mu": mu, "log_kappa": log_kappa},
+  )
+  batch = next(
+    pipeline.train_batches(dataset.source("train"), batch_size=24, seed=0)
+  )
+  results, programs = [], []
+  for chunk_size in (0, 192):
+    small_config.mixture.chunk_size = chunk_size
+    train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
+    programs.append(train_step.lower(state, batch).as_text())
+    after, taken = state, []
+    for _ in range(4):
+      after, metrics = train_step(after, batch)
+      taken.append([float(metrics[k]) for k in ("coords", "grad_norm")])
+    results.append(taken)
+  # No [batch, centers] but in the dense form.
+  assert ["tensor<24x1000xf32>" in text for text in programs] == [True, False]
+  dense, chunked = results
+  assert dense[-1][0] < dense[0][0]
+  np.testing.assert_allclose(chunked, dense, rtol=1e-3)
+
+
+def test_concentrations_by_the_centers_own_spacing(small_config, tmp_path):
+  small_config.num_steps = 1
+  small_config.mixture.spacing_mass = 0.25
+  mixture_params = _train(small_config, tmp_path).state.params["mixture"]
+  expected = centers.log_kappa_from_spacing(mixture_params["mu"], mass=0.25)
+  np.testing.assert_allclose(mixture_params["log_kappa"], expected, rtol=1e-5)
+
+
+def test_learned_variances_weigh_the_tasks(small_config, tmp_path):
+  small_config.num_steps = 6
+  small_config.loss.variances_learning_rate = 0.1
+  variances = _train(small_config, tmp_path).state.params["log_variances"]
+  # The climate is far from known, the date's squared error is small.
+  assert variances["climate"] > 0 > variances["date"]
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_term(

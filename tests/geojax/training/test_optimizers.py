@@ -13,6 +13,7 @@ def _params():
   return {
     "model": {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}},
     "mixture": {"mu": jnp.eye(3), "log_kappa": jnp.full(3, 5.0)},
+    "log_variances": {"coords": jnp.ones(())},
   }
 
 
@@ -36,6 +37,7 @@ def test_weight_decay_falls_on_kernels_alone():
   zeros = {
     "model": {"dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}},
     "mixture": {"mu": jnp.zeros((3, 3)), "log_kappa": jnp.zeros(3)},
+    "log_variances": {"coords": jnp.zeros(())},
   }
   config = _config()
   config.mixture.log_kappa_learning_rate = 0.1
@@ -60,6 +62,14 @@ def test_the_mixture_has_rates_of_its_own(name):
   np.testing.assert_allclose(
     moved[name] - _params()["mixture"][name], change, atol=1e-5
   )
+
+
+def test_the_variances_of_tasks_have_a_rate_of_their_own():
+  config = _config()
+  assert _step(config, _params())["log_variances"]["coords"] == 1
+  config.loss.variances_learning_rate = 0.5
+  moved = _step(config, _params(), num_steps=1)["log_variances"]["coords"]
+  np.testing.assert_allclose(moved, 0.5, rtol=1e-5)
 
 
 def test_the_schedule_warms_up_and_falls_to_its_final_fraction():

@@ -1,0 +1,454 @@
+"""Which centers should a mixture have? Table and picture of an experiment.
+
+  python experiments/benchmarks/centers.py --output=centers
+
+Every initialisation x number of centers x frozen or learned kappa and mu, for
+train sets of 10^3 to 10^6 patches of the `earth` data set; beside them a
+classification over the same centers and a regression of the encoded
+coordinates. All of them are heads on the same small network, over what can be
+read off a patch at once: mean, deviation and gradient of each band and the
+means of its quarters. So a training takes seconds to minutes, and all find the
+same features to work with.
+
+Each training is evaluated on test at the step that is best on validation; one
+line of results.jsonl each. A run that was stopped goes on where it was.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import json
+import pathlib
+import pickle
+import time
+
+import jax
+import jax.numpy as jnp
+import matplotlib.figure
+import numpy as np
+import optax
+import tqdm
+from scipy import ndimage
+
+from data_prep import earth, geo_tiles, places, splits, tiles
+from geojax import centers, encodings, losses, mixture, sphere
+
+NUM_TRAIN = (1_000, 10_000, 100_000, 1_000_000)
+NUM_CENTERS = tuple(2**n for n in range(6, 16))
+# What is learned beside the head.
+LEARNED = ("none", "kappa", "mu", "kappa+mu")
+# Patches of validation and of test, at most.
+NUM_EVALUATED = 1024
+BATCH = 128
+HIDDEN = 64
+LEARNING_RATE = 3e-3
+# Relative to that of the network.
+RATE_OF = {"log_kappa": 3.0, "mu": 0.3}
+
+
+def load_patches(seed=0):
+  """Features and places of patches of every split.
+
+  Args:
+    seed: Seed of the choice of patches and of their months.
+
+  Returns:
+    A dict by split of `features`, scaled by train, `[n, 40]`, and `x`, unit
+    vectors `[n, 3]`, both float32 and in random order.
+  """
+  config = next(c for c in geo_tiles.CONFIGS if c.name == "earth")
+  rule = dataclasses.replace(
+    config.patches, stride=2, train_kept=1.0, sea_kept=0.0
+  )
+  south, west, north, east = config.source.region
+  per_degree = earth.PIXELS_PER_DEGREE
+  top, bottom = ((90 - lat) * per_degree for lat in (north, south))
+  height, width = bottom - top, (east - west) * per_degree
+  grid = tiles.Grid(
+    height, width, west, north, 1 / per_degree, 1 / per_degree, 4326
+  )
+  chosen = places.select_places(grid, rule)
+  rng = np.random.default_rng(seed)
+  limits = {"train": max(NUM_TRAIN)}
+  picked = {}
+  for index, split in enumerate(splits.SPLITS):
+    mine = np.flatnonzero(chosen.split == index)
+    # Every place in every month; then as many of them as are asked for.
+    count = min(len(mine) * 12, limits.get(split, NUM_EVALUATED))
+    draw = rng.choice(len(mine) * 12, count, replace=False)
+    picked[split] = mine[draw // 12], draw % 12 + 1
+  window = slice(top, bottom), slice(0, width)
+  patches = _band_statistics(config.source, window, rule.size, chosen, picked)
+  mean, std = patches["train"].mean(axis=0), patches["train"].std(axis=0)
+  return {
+    split: {
+      "features": (features - mean) / std,
+      "x": sphere.latlon_to_unit(
+        chosen.lat_deg[picked[split][0]], chosen.lon_deg[picked[split][0]]
+      ).astype(np.float32),
+    }
+    for split, features in patches.items()
+  }
+
+
+def _band_statistics(source, window, size, chosen, picked):
+  """Statistics of every band of every picked patch, `[n, bands x 8]`."""
+  num_features = 8 * len(source.bands)
+  patches = {
+    split: np.empty((len(rows), num_features), np.float32)
+    for split, (rows, _) in picked.items()
+  }
+  for month in tqdm.trange(1, 13, desc="months", disable=None):
+    image = source.open_month(None, month)(*window).astype(np.float32)
+    for band in range(len(source.bands)):
+      columns = slice(8 * band, 8 * band + 8)
+      tables = _window_tables(image[..., band], size)
+      for split, (index, months) in picked.items():
+        seen = np.flatnonzero(months == month)
+        row, col = chosen.rows[index[seen]], chosen.cols[index[seen]]
+        patches[split][seen, columns] = np.stack(
+          [table[row + r, col + c] for table, r, c in tables], axis=-1
+        )
+  return patches
+
+
+def _window_tables(band, size):
+  """Tables of statistics, and where a patch's lies from its first pixel."""
+  half, quarter = size // 2, size // 4
+  band = band - band.mean()
+  mean = ndimage.uniform_filter(band, size)
+  square = ndimage.uniform_filter(np.square(band), size)
+  steps = [np.abs(np.diff(band, axis=a, append=0)) for a in (0, 1)]
+  whole = [mean, np.sqrt(np.maximum(square - np.square(mean), 0))]
+  whole += [ndimage.uniform_filter(step, size) for step in steps]
+  quarters = ndimage.uniform_filter(band, half)
+  return [(table, half, half) for table in whole] + [
+    (quarters, r, c)
+    for r, c in itertools.product((quarter, half + quarter), repeat=2)
+  ]
+
+
+def init_network(seed, num_features, num_outputs):
+  """Parameters of two hidden layers and a head."""
+  rng = np.random.default_rng(seed)
+  sizes = (num_features, HIDDEN, HIDDEN, num_outputs)
+  gains = (2, 2, 0.1)
+  return [
+    {
+      "kernel": np.float32(rng.normal(0, (gain / m) ** 0.5, (m, n))),
+      "bias": np.zeros(n, np.float32),
+    }
+    for m, n, gain in zip(sizes[:-1], sizes[1:], gains, strict=True)
+  ]
+
+
+def apply_hidden(layers, features):
+  """Features for the head, `[batch, HIDDEN]`."""
+  for layer in layers[:-1]:
+    features = jax.nn.relu(features @ layer["kernel"] + layer["bias"][None, :])
+  return features
+
+
+def apply_network(layers, features):
+  """Outputs of the head, `[batch, outputs]`."""
+  head = layers[-1]
+  hidden = apply_hidden(layers, features)
+  return hidden @ head["kernel"] + head["bias"][None, :]
+
+
+def loss_of(params, fixed, features, x, *, head):
+  """The mean loss of a batch; of a mixture, the nll relative to uniform."""
+  layers = params["network"]
+  components = {**fixed, **params["mixture"]}
+  if head == "mixture":
+    hidden = apply_hidden(layers, features)
+    log_prob = mixture.fused_log_prob(x, hidden, **layers[-1], **components)
+    return losses.relative_nll(log_prob).mean()
+  outputs = apply_network(layers, features)
+  if head == "regression":
+    code = encodings.encode_coordinates(*sphere.unit_to_latlon(x))
+    return losses.squared_error(outputs, code).mean()
+  nearest = jnp.argmax(x @ components["mu"].T, axis=1)
+  return optax.softmax_cross_entropy_with_integer_labels(
+    outputs, nearest
+  ).mean()
+
+
+def make_step(num_steps, head):
+  """The optimizer and the jitted train step."""
+  rate = optax.warmup_cosine_decay_schedule(0, 1, num_steps // 20, num_steps)
+
+  def adam(factor, decay):
+    return optax.adamw(
+      lambda step: LEARNING_RATE * factor * rate(step), weight_decay=decay
+    )
+
+  kinds = {"network": adam(1, 0.05)}
+  kinds |= {name: adam(factor, 0) for name, factor in RATE_OF.items()}
+
+  def kind(params):
+    network = jax.tree.map(lambda _: "network", params["network"])
+    return {"network": network, "mixture": {k: k for k in params["mixture"]}}
+
+  tx = optax.multi_transform(kinds, kind)
+
+  @functools.partial(jax.jit, donate_argnums=(0, 1))
+  def step(params, opt_state, fixed, features, x):
+    grads = jax.grad(loss_of)(params, fixed, features, x, head=head)
+    updates, opt_state = tx.update(grads, opt_state, params)
+    params = optax.apply_updates(params, updates)
+    if "mu" in params["mixture"]:
+      mu = mixture.normalize_centers(params["mixture"]["mu"])
+      params["mixture"] = {**params["mixture"], "mu": mu}
+    return params, opt_state
+
+  return tx, step
+
+
+@functools.partial(jax.jit, static_argnames="head")
+def _log_prob(params, fixed, features, x, *, head):
+  """Log densities, `[batch]`; of a regression, minus its error in km."""
+  outputs = apply_network(params["network"], features)
+  if head == "regression":
+    return -sphere.great_circle_km(_decode_regression(outputs), x)
+  return mixture.log_prob(x, outputs, **{**fixed, **params["mixture"]})
+
+
+@functools.partial(jax.jit, static_argnames="head")
+def _place(params, fixed, features, *, head):
+  outputs = apply_network(params["network"], features)
+  if head == "regression":
+    return _decode_regression(outputs)
+  mu = {**fixed, **params["mixture"]}["mu"]
+  # Few steps, as their time grows with the number of centers.
+  return mixture.decode_least_expected_distance(
+    outputs, mu, num_starts=1, num_steps=8
+  )
+
+
+def _decode_regression(outputs):
+  return encodings.coordinates_to_unit(jnp.clip(outputs, 0, 1))
+
+
+def mean_nll(params, fixed, patches, head):
+  """Mean nll relative to the uniform density; of a regression, mean km."""
+  batches = [
+    _log_prob(params, fixed, features, x, head=head)
+    for features, x in _batches(patches)
+  ]
+  log_prob = jnp.concatenate(batches)
+  if head == "regression":
+    return float(-log_prob.mean())
+  return float(losses.relative_nll(log_prob).mean())
+
+
+def median_km(params, fixed, patches, head):
+  """Median distance of the decoded places."""
+  km = [
+    sphere.great_circle_km(_place(params, fixed, features, head=head), x)
+    for features, x in _batches(patches)
+  ]
+  return float(np.median(np.concatenate(km)))
+
+
+def _batches(patches, size=256):
+  for start in range(0, len(patches["x"]), size):
+    rows = slice(start, start + size)
+    yield patches["features"][rows], patches["x"][rows]
+
+
+def train(patches, components, *, head, learned, num_train, num_steps, seed):
+  """Trains one head; returns its figures on test."""
+  mu, log_kappa = components
+  names = {"kappa": "log_kappa", "mu": "mu"}
+  learned = {names[name] for name in learned.split("+") if name in names}
+  values = {"mu": jnp.asarray(mu), "log_kappa": jnp.asarray(log_kappa)}
+  fixed = {k: v for k, v in values.items() if k not in learned}
+  data = patches["train"]
+  params = {
+    "network": init_network(
+      seed, data["features"].shape[1], 3 if head == "regression" else len(mu)
+    ),
+    "mixture": {k: v for k, v in values.items() if k in learned},
+  }
+  params = jax.tree.map(jnp.array, params)
+  tx, step = make_step(num_steps, head)
+  opt_state = tx.init(params)
+  rng = np.random.default_rng(seed)
+  best, best_params = np.inf, params
+  times = []
+  for index in range(num_steps):
+    rows = rng.integers(num_train, size=BATCH)
+    start = time.perf_counter()
+    params, opt_state = step(
+      params, opt_state, fixed, data["features"][rows], data["x"][rows]
+    )
+    jax.block_until_ready(params)
+    times.append(time.perf_counter() - start)
+    if (index + 1) % max(num_steps // 5, 1) == 0:
+      score = mean_nll(params, fixed, patches["validation"], head)
+      if score < best:
+        best, best_params = score, jax.tree.map(jnp.copy, params)
+  test = best_params, fixed, patches["test"], head
+  return {
+    "median_km": median_km(*test),
+    "nll_nats": mean_nll(*test) if head != "regression" else float("nan"),
+    "ms_per_step": 1e3 * float(np.median(times[1:])),
+  }
+
+
+def trainings(num_train, num_centers, learned):
+  """All trainings of the experiment: fewest patches first."""
+  for n in num_train:
+    yield {"num_train": n, "head": "regression"}
+    for k, method in itertools.product(num_centers, centers.METHODS):
+      if k > n / 2:
+        continue
+      of_centers = {"num_train": n, "num_centers": k, "method": method}
+      yield {**of_centers, "head": "classification"}
+      for names in learned:
+        yield {**of_centers, "head": "mixture", "learned": names}
+
+
+def run(args, path):
+  """Runs the trainings that `path` does not hold yet."""
+  done = read_results(path)
+  todo = list(trainings(args.num_train, args.num_centers, args.learned))
+  known = [{k: v for k, v in row.items() if k in todo[-1]} for row in done]
+  todo = [setting for setting in todo if setting not in known]
+  if not todo:
+    return
+  cache = path.with_name("patches.pkl")
+  if not cache.exists():
+    with open(cache.with_suffix(".tmp"), "wb") as file:
+      pickle.dump(load_patches(), file, protocol=5)
+    cache.with_suffix(".tmp").rename(cache)
+  patches = pickle.loads(cache.read_bytes())
+
+  @functools.cache
+  def make_centers(n, k, method):
+    start = time.perf_counter()
+    components = centers.initialize(
+      method, patches["train"]["x"][:n], k, min_distance_km=0.0
+    )
+    return components, time.perf_counter() - start
+
+  with open(path, "a") as file:
+    for setting in tqdm.tqdm(todo, desc="trainings", disable=None):
+      n, k = setting["num_train"], setting.get("num_centers", 1)
+      method = setting.get("method", "fibonacci")
+      components, seconds = make_centers(n, k, method)
+      figures = train(
+        patches,
+        components,
+        head=setting["head"],
+        learned=setting.get("learned", "none"),
+        num_train=n,
+        num_steps=args.num_steps,
+        seed=0,
+      )
+      row = {**setting, **figures, "seconds_to_make": seconds}
+      file.write(json.dumps(row) + "\n")
+      file.flush()
+
+
+def read_results(path):
+  """The lines of a results.jsonl; none if there is no file."""
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def print_table(rows):
+  """Prints a line a training."""
+  print(
+    f"{'patches':>8} {'centers':>8} {'made by':<13} {'head':<15}"
+    f"{'learned':<9} {'median km':>9} {'nll nats':>9} {'ms/step':>8}"
+  )
+  for row in rows:
+    print(
+      f"{row['num_train']:>8} {row.get('num_centers', '-'):>8}"
+      f" {row.get('method', '-'):<13} {row['head']:<15}"
+      f"{row.get('learned', '-'):<9}"
+      f" {row['median_km']:>9.0f} {row['nll_nats']:>9.2f}"
+      f" {row['ms_per_step']:>8.1f}"
+    )
+
+
+def draw(rows):
+  """Draws nll and median distance over the number of centers."""
+  sizes = sorted({row["num_train"] for row in rows})
+  figure = matplotlib.figure.Figure(
+    figsize=(2.9 * len(sizes), 5.6), layout="constrained"
+  )
+  axes = figure.subplots(
+    2, len(sizes), sharex=True, sharey="row", squeeze=False
+  )
+  styles = {"none": ("-", "frozen"), "kappa+mu": ("--", "kappa and mu learned")}
+  for col, size in enumerate(sizes):
+    mine = [row for row in rows if row["num_train"] == size]
+    for line, name in enumerate(("nll_nats", "median_km")):
+      panel = axes[line, col]
+      for index, method in enumerate(centers.METHODS):
+        for learned, (style, _) in styles.items():
+          points = sorted(
+            (row["num_centers"], row[name])
+            for row in mine
+            if row.get("method") == method and row.get("learned") == learned
+          )
+          if points:
+            panel.plot(*zip(*points, strict=True), style, color=f"C{index}")
+      if name == "median_km":
+        classes = sorted(
+          (row["num_centers"], row[name])
+          for row in mine
+          if row["head"] == "classification" and row["method"] == "train_subset"
+        )
+        if classes:
+          panel.plot(*zip(*classes, strict=True), ":", color="black")
+        for row in mine:
+          if row["head"] == "regression":
+            panel.axhline(row[name], color="gray", linewidth=1)
+      panel.set_xscale("log", base=2)
+      panel.grid(alpha=0.3)
+    axes[0, col].set_title(f"{size:,} train patches", fontsize=10)
+    axes[1, col].set_xlabel("centers")
+  axes[0, 0].set_ylabel("test nll in nats")
+  axes[1, 0].set_ylabel("test median distance in km")
+  handles = [
+    matplotlib.lines.Line2D([], [], color=f"C{i}", label=method)
+    for i, method in enumerate(centers.METHODS)
+  ]
+  handles += [
+    matplotlib.lines.Line2D([], [], color="black", linestyle=s, label=label)
+    for s, label in (*styles.values(), (":", "classification, train_subset"))
+  ]
+  handles.append(
+    matplotlib.lines.Line2D([], [], color="gray", label="regression")
+  )
+  figure.legend(
+    handles=handles, loc="outside lower center", ncols=5, fontsize=9
+  )
+  return figure
+
+
+def main():
+  """Runs what is missing, then prints the table and draws the picture."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--output", type=pathlib.Path, required=True)
+  parser.add_argument("--num_train", type=int, nargs="+", default=NUM_TRAIN)
+  parser.add_argument("--num_centers", type=int, nargs="+", default=NUM_CENTERS)
+  parser.add_argument("--learned", nargs="+", choices=LEARNED, default=LEARNED)
+  parser.add_argument("--num_steps", type=int, default=1000)
+  args = parser.parse_args()
+  args.output.mkdir(parents=True, exist_ok=True)
+  path = args.output / "results.jsonl"
+  run(args, path)
+  rows = read_results(path)
+  print_table(rows)
+  draw(rows).savefig(args.output / "centers.png", dpi=110)
+
+
+if __name__ == "__main__":
+  main()
