@@ -12,7 +12,7 @@ train: data
 	  --workdir=runs/base
 
 data: $(VENV)/ready
-	$(BIN)/python -m data_prep.build --config=earth --output=data
+	$(BIN)/python -m data_prep.build --config=earth --output=data --strict
 
 test: lint
 	$(BIN)/python -m pytest

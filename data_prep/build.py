@@ -1,15 +1,21 @@
 """Builds a data set: cuts tiles, labels patches, writes records.
 
   python -m data_prep.build --config=earth --output=data
+  python -m data_prep.build --config=sentinel2 --source=DIR --output=data
 
-leaves the records in `<output>/geo_tiles/<config>/<version>/`. A build that was
+leaves the records in `<output>/geo_tiles/<config>/<version>/`, and what became
+of the tiles in `report.json` and `places.png` of `<output>`. A build that was
 killed is started again by the same command: tiles that are whole are not cut
 again, and records appear under their name only when all of them are there.
+
+Exits with 0; with 1 if there is no data set, and with 3 if there is one that
+lacks tiles which could not be used.
 """
 
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
+import dataclasses
 import fcntl
 import io
 import json
@@ -25,7 +31,7 @@ import time
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import geo_tiles, places, rasters, splits, tiles
+from data_prep import geo_tiles, rasters, splits, tiles
 
 _CONFIG = flags.DEFINE_enum(
   "config",
@@ -34,9 +40,42 @@ _CONFIG = flags.DEFINE_enum(
   "What to build.",
 )
 _OUTPUT = flags.DEFINE_string("output", "data", "Folder for tiles and records.")
-_MANUAL_DIR = flags.DEFINE_string(
-  "manual_dir", None, "Folder of your own files that the config asks for."
+_SOURCE = flags.DEFINE_string(
+  "source", None, "Folder of your own files that the config asks for."
 )
+flags.DEFINE_alias("manual_dir", "source")
+_STRICT = flags.DEFINE_boolean(
+  "strict", False, "Stop at the first tile that cannot be used."
+)
+_DEFAULT_BASELINE = flags.DEFINE_string(
+  "default_baseline",
+  None,
+  "Processing baseline, such as 04.00, of Sentinel-2 products that tell none.",
+)
+# What a user can put in place of the split rule's own.
+_SPLIT_CHANGES = {
+  name: flags.DEFINE_float(name, None, text)
+  for name, text in {
+    "block_deg": "Side in degrees of the blocks that go to one split.",
+    "validation": "Share of the blocks held out for validation.",
+    "test": "Share of the blocks held out for test.",
+  }.items()
+}
+# What a user can put in place of a config's own.
+_CHANGES = {
+  "climate_map": flags.DEFINE_string(
+    "climate_map", None, "GeoTIFF of climate zones of the whole Earth."
+  ),
+  "legend": flags.DEFINE_string(
+    "legend", None, "JSON file of zones by the climate map's codes."
+  ),
+  "water_mask": flags.DEFINE_string(
+    "water_mask", None, "GeoTIFF that is not 0 on water; makes it sea."
+  ),
+  "dem": flags.DEFINE_string(
+    "dem", None, "GeoTIFF of elevations in metres; adds terrain to records."
+  ),
+}
 _NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
   os.cpu_count(),
@@ -49,14 +88,29 @@ class BuildError(Exception):
   """A build that cannot go on; the message says why and what to do."""
 
 
-def build(config_name, output, manual_dir=None, num_workers=0):
+def build(
+  config_name,
+  output,
+  source_dir=None,
+  num_workers=0,
+  *,
+  strict=False,
+  default_baseline=None,
+  split=None,
+  **changes,
+):
   """Builds a data set, unless it is built already.
 
   Args:
     config_name: Name of one of `geo_tiles.CONFIGS`.
     output: Folder for tiles and records.
-    manual_dir: Folder of the user's own files, or None.
+    source_dir: Folder of the user's own files, or None.
     num_workers: Processes that cut and read tiles; 0: none but this one.
+    strict: Whether the first tile that cannot be used ends the build. If not,
+      it is one of the builder's `errors`.
+    default_baseline: Processing baseline of Sentinel-2 products that tell none.
+    split: Fields of the `SplitRule` to replace, a dict.
+    **changes: Fields of the `GeoTilesConfig` to replace.
 
   Returns:
     A `geo_tiles.GeoTiles`; its `counts` are empty if it was built already.
@@ -68,23 +122,37 @@ def build(config_name, output, manual_dir=None, num_workers=0):
   """
   output = pathlib.Path(output)
   config = {config.name: config for config in geo_tiles.CONFIGS}[config_name]
+  if default_baseline is not None:
+    if not hasattr(config.source, "default_baseline"):
+      raise BuildError(f"config {config_name} has no default_baseline")
+    source = dataclasses.replace(
+      config.source, default_baseline=default_baseline
+    )
+    config = dataclasses.replace(config, source=source)
+  rule = dataclasses.replace(config.patches.split, **(split or {}))
+  patches = dataclasses.replace(config.patches, split=rule)
+  config = dataclasses.replace(config, **{"patches": patches, **changes})
   tile_dir = output / "tiles" / config.name
   record_dir = output / geo_tiles.GeoTiles.name / config.name
   settings = config.settings()
   if (built := record_dir / str(geo_tiles.GeoTiles.VERSION)).exists():
     _check_settings(built / "metadata.json", settings)
-    return geo_tiles.GeoTiles(config=config.name, data_dir=output)
+    return geo_tiles.GeoTiles(config=config, data_dir=output)
   with _lock(tile_dir), _executor_map(num_workers) as executor_map:
     _claim(tile_dir / "settings.json", settings)
     for leftover in record_dir.glob("incomplete.*"):
       shutil.rmtree(leftover)
-    folder = config.source.fetch(output / "downloads", manual_dir)
-    paths = config.source.cut_tiles(tile_dir, folder, executor_map)
+    folder = config.source.fetch(output / "downloads", source_dir)
+    paths, errors = config.source.cut_tiles(tile_dir, folder, executor_map)
+    if strict and errors:
+      raise errors[0]
     builder = geo_tiles.GeoTiles(
-      config=config.name,
+      config=config,
       data_dir=output,
       tile_paths=paths,
       executor_map=executor_map,
+      strict=strict,
+      errors=errors,
     )
     # TFDS announces a download that there is not.
     with contextlib.redirect_stdout(io.StringIO()):
@@ -188,22 +256,36 @@ def _flatten(tree, prefix=""):
   return leaves
 
 
+def _given(flags_by_name):
+  """Values of the flags that were given."""
+  values = {name: flag.value for name, flag in flags_by_name.items()}
+  return {name: value for name, value in values.items() if value is not None}
+
+
 def main(argv):
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]}")
   # Only what the user can act on.
-  logging.set_verbosity(logging.WARNING)
+  logging.set_verbosity(logging.ERROR)
   start = time.monotonic()
   try:
     builder = build(
-      _CONFIG.value, _OUTPUT.value, _MANUAL_DIR.value, _NUM_WORKERS.value
+      _CONFIG.value,
+      _OUTPUT.value,
+      _SOURCE.value,
+      _NUM_WORKERS.value,
+      strict=_STRICT.value,
+      default_baseline=_DEFAULT_BASELINE.value,
+      split=_given(_SPLIT_CHANGES),
+      **_given(_CHANGES),
     )
   except (
     BuildError,
     rasters.RasterError,
     geo_tiles.EmptySplitError,
     tiles.TileError,
+    ValueError,
     concurrent.futures.process.BrokenProcessPool,
     OSError,
   ) as error:
@@ -212,33 +294,49 @@ def main(argv):
   if not builder.counts:
     print(f"{builder.data_path} is built already.")
     return
-  print(summary(builder, time.monotonic() - start))
+  rows = figures(builder, time.monotonic() - start)
+  # Loads matplotlib, which no worker needs.
+  from data_prep import report
+
+  report.write_report(
+    _OUTPUT.value,
+    config=_CONFIG.value,
+    figures=rows,
+    places=builder.places,
+    errors=builder.errors,
+  )
+  print("\n".join(f"{name:<40}{value:>12,}" for name, value in rows.items()))
+  print(f"in {builder.data_path}")
+  for error in builder.errors:
+    print(f"data_prep.build: {error}", file=sys.stderr)
+  if builder.errors:
+    sys.exit(3)
 
 
-def summary(builder, seconds):
-  """The closing table.
+def figures(builder, seconds):
+  """What the closing table shows.
 
   Args:
     builder: A `geo_tiles.GeoTiles` that was just built.
     seconds: How long it took.
 
   Returns:
-    Lines of text.
+    A dict of integers by name.
   """
   counts, info = builder.counts, builder.info
   records = sum(counts[split] for split in splits.SPLITS)
   num_bytes = int(info.dataset_size)
-  rows = [
-    ("tiles read", builder.num_tiles),
-    ("patches", counts.total()),
-    *((f"  left out: {reason}", counts[reason]) for reason in places.REASONS),
-    *((f"  kept: {split}", counts[split]) for split in splits.SPLITS),
-    ("bytes a record", num_bytes // records),
-    ("records a second", round(records / seconds)),
-    ("seconds", round(seconds)),
-  ]
-  lines = [f"{name:<40}{value:>12,}" for name, value in rows]
-  return "\n".join([*lines, f"in {builder.data_path}"])
+  reasons = sorted(counts.keys() - set(splits.SPLITS))
+  return {
+    "tiles read": builder.num_tiles,
+    "tiles that could not be used": len(builder.errors),
+    "patches": counts.total(),
+    **{f"left out: {reason}": counts[reason] for reason in reasons},
+    **{f"kept: {split}": counts[split] for split in splits.SPLITS},
+    "bytes a record": num_bytes // records,
+    "records a second": round(records / seconds),
+    "seconds": round(seconds),
+  }
 
 
 if __name__ == "__main__":

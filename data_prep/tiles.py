@@ -13,12 +13,14 @@ References:
 import contextlib
 import dataclasses
 import datetime
+import functools
 import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
 from xml.sax import saxutils
 
 import numpy as np
+import pyproj
 import tifffile
 
 WGS84 = 4326
@@ -34,6 +36,10 @@ _AFFINE_TAGS = (_PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION)
 _DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
 # The GeoTIFF standard's code for "defined by the user": no EPSG code.
 _USER_DEFINED = 32767
+# Side of the blocks that `write_planes` writes.
+_BLOCK = 512
+# Bytes that decoding one strip or block may take.
+_MAX_BLOCK_BYTES = 2**29
 
 
 class TileError(Exception):
@@ -70,6 +76,11 @@ class Grid:
   pixel_height: float
   epsg: int
 
+  @property
+  def is_projected(self):
+    """Whether map units are not degrees."""
+    return self.epsg != WGS84
+
   def pixel_to_latlon(self, rows, cols):
     """Places of pixels, (0, 0) being the centre of the upper left pixel.
 
@@ -81,15 +92,15 @@ class Grid:
       `lat_deg` and `lon_deg` in [-180, 180), each `[...]`, float64.
 
     Raises:
-      ValueError: If the projection is not EPSG:4326.
+      ValueError: If the projection is unknown.
     """
-    self._check_projection()
-    lat_deg = self.north - (np.asarray(rows) + 0.5) * self.pixel_height
-    lon_deg = self.west + (np.asarray(cols) + 0.5) * self.pixel_width
-    return lat_deg, (lon_deg + 180) % 360 - 180
+    return self._corner_to_latlon(np.asarray(rows) + 0.5, np.add(cols, 0.5))
 
   def patch_bounds(self, rows, cols, patch_size):
     """Bounds of square patches in degrees.
+
+    In a projection, those of the corners and the edges' midpoints: right to a
+    decimetre for a patch of a few km.
 
     Args:
       rows: First rows, shape `[n]`.
@@ -101,20 +112,43 @@ class Grid:
       though either may lie beyond 180.
 
     Raises:
-      ValueError: If the projection is not EPSG:4326.
+      ValueError: If the projection is unknown.
     """
-    self._check_projection()
     rows, cols = np.asarray(rows), np.asarray(cols)
-    return (
-      self.north - (rows + patch_size) * self.pixel_height,
-      self.west + cols * self.pixel_width,
-      self.north - rows * self.pixel_height,
-      self.west + (cols + patch_size) * self.pixel_width,
+    if not self.is_projected:
+      return (
+        self.north - (rows + patch_size) * self.pixel_height,
+        self.west + cols * self.pixel_width,
+        self.north - rows * self.pixel_height,
+        self.west + (cols + patch_size) * self.pixel_width,
+      )
+    down, right = np.divmod(np.delete(np.arange(9), 4), 3)
+    lat, lon = self._corner_to_latlon(
+      rows[:, None] + down * (patch_size / 2),
+      cols[:, None] + right * (patch_size / 2),
     )
+    # Not torn apart by the antimeridian.
+    first = lon[:, :1]
+    lon = first + (lon - first + 180) % 360 - 180
+    return lat.min(axis=1), lon.min(axis=1), lat.max(axis=1), lon.max(axis=1)
 
-  def _check_projection(self):
-    if self.epsg != WGS84:
-      raise ValueError(f"projection EPSG:{self.epsg}, expected EPSG:{WGS84}")
+  def _corner_to_latlon(self, rows, cols):
+    """Places on the map, (0, 0) being the tile's upper left corner."""
+    x = self.west + cols * self.pixel_width
+    y = self.north - rows * self.pixel_height
+    if self.is_projected:
+      x, y = np.broadcast_arrays(x, y)
+      x, y = _to_wgs84(self.epsg).transform(x, y, errcheck=True)
+    return y, (x + 180) % 360 - 180
+
+
+@functools.lru_cache(maxsize=256)
+def _to_wgs84(epsg):
+  """The transformation from map units to longitude and latitude."""
+  try:
+    return pyproj.Transformer.from_crs(epsg, WGS84, always_xy=True)
+  except pyproj.exceptions.CRSError as error:
+    raise ValueError(f"unknown projection EPSG:{epsg}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +164,7 @@ class Tile:
     is_area: Whether the file counts pixels as areas, or else as points; the
       edges of the grid are the pixels' edges in either case.
     date: When the tile was seen, None where the file does not tell.
+    block_height: Rows that are decoded together; 1 without compression.
   """
 
   path: pathlib.Path
@@ -139,6 +174,7 @@ class Tile:
   bands: tuple[str, ...]
   is_area: bool
   date: datetime.datetime | None
+  block_height: int = 1
 
   def band_indices(self, bands):
     """Places of the named bands in the file.
@@ -247,11 +283,12 @@ def open_tile(path, dtype=None):
       bands=_read_bands(page),
       is_area=is_area,
       date=_read_date(page),
+      block_height=1 if page.is_memmappable else _block_shape(page)[0],
     )
 
 
 def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
-  """Writes a tile in EPSG:4326, deflated; whole, or not at all.
+  """Writes a small tile in EPSG:4326, deflated; whole, or not at all.
 
   Args:
     path: The file to write; its folder exists.
@@ -265,19 +302,75 @@ def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
   Raises:
     ValueError: If `pixels` and `bands` differ in number.
   """
-  path = pathlib.Path(path)
   if pixels.ndim != 3 or pixels.shape[-1] != len(bands):
     raise ValueError(f"{len(bands)} bands for pixels of shape {pixels.shape}")
+  height, width, _ = pixels.shape
+  grid = Grid(height, width, west, north, pixel_size, pixel_size, WGS84)
+  if len(bands) == 1:
+    pixels, layout = pixels[..., 0], {}
+  else:
+    layout = {"planarconfig": "contig"}
+  _write(path, pixels, bands, grid, date, dtype=pixels.dtype, **layout)
+
+
+def write_planes(path, planes, *, bands, grid, dtype, date):
+  """Writes a large tile, a band at a time; whole, or not at all.
+
+  Args:
+    path: The file to write; its folder exists.
+    planes: Iterable of arrays `[grid.height, grid.width]`, one a band; no two
+      of them are needed at once.
+    bands: Names of the bands.
+    grid: A `Grid`.
+    dtype: NumPy dtype of the pixels.
+    date: `datetime.datetime` at which the tile was seen.
+
+  Raises:
+    ValueError: If a plane has another shape than the grid.
+  """
+
+  def blocks():
+    for band, plane in zip(bands, planes, strict=True):
+      if plane.shape != (grid.height, grid.width):
+        raise ValueError(
+          f"band {band} of {plane.shape}, expected {grid.height, grid.width}"
+        )
+      for row in range(0, grid.height, _BLOCK):
+        for col in range(0, grid.width, _BLOCK):
+          yield np.ascontiguousarray(
+            plane[row : row + _BLOCK, col : col + _BLOCK], dtype
+          )
+
+  _write(
+    path,
+    blocks(),
+    bands,
+    grid,
+    date,
+    planarconfig="separate",
+    shape=(len(bands), grid.height, grid.width),
+    dtype=dtype,
+    tile=(_BLOCK, _BLOCK),
+    bigtiff=True,
+  )
+
+
+def _write(path, pixels, bands, grid, date, **layout):
+  """Writes a GeoTIFF under another name first."""
+  path = pathlib.Path(path)
   names = "".join(
     f'<Item name="DESCRIPTION" sample="{i}" role="description">'
     f"{saxutils.escape(band)}</Item>"
     for i, band in enumerate(bands)
   )
-  # Geographic (key 1024 = 2), pixels are areas (1025 = 1), WGS 84 (2048).
-  keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, 1, 2048, 0, 1, WGS84)
+  # Projected or geographic (key 1024 = 1 or 2), pixels are areas (1025 = 1),
+  # and the EPSG code (3072 or 2048).
+  model, code = (1, 3072) if grid.is_projected else (2, 2048)
+  keys = (1, 1, 0, 3, 1024, 0, 1, model, 1025, 0, 1, 1, code, 0, 1, grid.epsg)
+  scale = (grid.pixel_width, grid.pixel_height, 0.0)
   extratags = [
-    (_PIXEL_SCALE, "d", 3, (pixel_size, pixel_size, 0.0), True),
-    (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, west, north, 0.0), True),
+    (_PIXEL_SCALE, "d", 3, scale, True),
+    (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, grid.west, grid.north, 0.0), True),
     (_GEO_KEYS, "H", len(keys), keys, True),
     (_GDAL_METADATA, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True),
   ]
@@ -288,13 +381,13 @@ def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
       temporary,
       pixels,
       photometric="minisblack",
-      planarconfig="contig",
       compression="zlib",
       compressionargs={"level": 1},
-      predictor=pixels.dtype.kind in "iu",
+      predictor=np.dtype(layout["dtype"]).kind in "iu",
       datetime=date,
       metadata=None,
       extratags=extratags,
+      **layout,
     )
     os.replace(temporary, path)
   finally:
@@ -361,28 +454,48 @@ def _read_date(page):
   return datetime.datetime.strptime(page.tags["DateTime"].value, _DATE_FORMAT)
 
 
+def _block_shape(page):
+  """Rows and columns that are decoded together."""
+  if page.is_tiled:
+    return page.tilelength, page.tilewidth
+  return min(page.rowsperstrip, page.imagelength), page.imagewidth
+
+
 def _read_window(page, row, col, height, width):
   """Decodes the strips or blocks that touch a window; bands come last."""
   window = np.zeros((height, width, page.samplesperpixel), page.dtype)
-  block_height, block_width = (
-    (page.tilelength, page.tilewidth)
-    if page.is_tiled
-    else (page.rowsperstrip, page.imagewidth)
-  )
+  file = page.parent.filehandle
+  ends = np.add(page.dataoffsets, page.databytecounts)
+  if ends.max() > file.size:
+    raise ValueError(
+      f"truncated: {file.size} bytes, expected {ends.max()} or more"
+    )
+  if page.is_memmappable:
+    # Uncompressed: no more than the window, however large the strips.
+    whole = page.asarray(out="memmap").reshape(page.shape)
+    if page.axes == "SYX":
+      whole = np.moveaxis(whole, 0, -1)
+    rows, cols = slice(row, row + height), slice(col, col + width)
+    return np.array(whole[rows, cols], page.dtype).reshape(window.shape)
+  block_height, block_width = _block_shape(page)
+  block_bytes = block_height * block_width * page.dtype.itemsize
+  if page.planarconfig == tifffile.PLANARCONFIG.CONTIG:
+    block_bytes *= page.samplesperpixel
+  if block_bytes > _MAX_BLOCK_BYTES:
+    raise ValueError(
+      f"compressed in blocks of {block_height} x {block_width} pixels,"
+      f" {block_bytes >> 20} MiB each; write it anew in smaller ones, for"
+      " instance by gdal_translate -co TILED=YES"
+    )
   across = -(-page.imagewidth // block_width)
   down = -(-page.imagelength // block_height)
   # Planes of one band each, or a single one of all bands.
   planes = len(page.dataoffsets) // (across * down)
-  file = page.parent.filehandle
   for plane in range(planes):
     for y in range(row // block_height, -(-(row + height) // block_height)):
       for x in range(col // block_width, -(-(col + width) // block_width)):
         index = (plane * down + y) * across + x
         offset, count = page.dataoffsets[index], page.databytecounts[index]
-        if offset + count > file.size:
-          raise ValueError(
-            f"truncated: {file.size} bytes, expected {offset + count} or more"
-          )
         file.seek(offset)
         block, (_, _, top, left, _), _ = page.decode(
           file.read(count), index, jpegtables=page.jpegtables

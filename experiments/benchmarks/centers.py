@@ -398,7 +398,13 @@ def draw(rows):
             if row.get("method") == method and row.get("learned") == learned
           )
           if points:
-            panel.plot(*zip(*points, strict=True), style, color=f"C{index}")
+            panel.plot(
+              *zip(*points, strict=True),
+              style,
+              color=f"C{index}",
+              marker="o",
+              markersize=3,
+            )
       if name == "median_km":
         classes = sorted(
           (row["num_centers"], row[name])
@@ -406,10 +412,13 @@ def draw(rows):
           if row["head"] == "classification" and row["method"] == "train_subset"
         )
         if classes:
-          panel.plot(*zip(*classes, strict=True), ":", color="black")
+          panel.plot(*zip(*classes, strict=True), ":.", color="black")
         for row in mine:
           if row["head"] == "regression":
             panel.axhline(row[name], color="gray", linewidth=1)
+      if name == "nll_nats":
+        # Beyond, a mixture is worse than no knowledge by far.
+        panel.set_ylim(-3.2, 4)
       panel.set_xscale("log", base=2)
       panel.grid(alpha=0.3)
     axes[0, col].set_title(f"{size:,} train patches", fontsize=10)

@@ -26,6 +26,8 @@ import time
 import numpy as np
 
 FORMS = "dense", "fused", "torch", "torch chord"
+# Batch, features and centers whose working memory is told.
+WORKING_MEMORY = (256, 256, 2**15), (4096, 256, 2**15), (256, 64, 2**20)
 
 
 def make_arrays(batch, features, centers):
@@ -46,8 +48,8 @@ def make_arrays(batch, features, centers):
   return [np.asarray(value, np.float32) for value in values]
 
 
-def make_jax_run(form, arrays):
-  """Returns a function that does one forward and backward, and its loss."""
+def make_jax_step(form):
+  """Returns the jitted loss and its gradients."""
   import jax
   import jax.numpy as jnp
 
@@ -63,9 +65,36 @@ def make_jax_run(form, arrays):
       log_prob = mixture.log_prob(x, logits, mu, log_kappa)
     return -jnp.mean(log_prob)
 
+  return jax.jit(jax.value_and_grad(loss, range(5)))
+
+
+def working_mib(form, batch, features, centers):
+  """What the compiled step needs beside its inputs and gradients, in MiB."""
+  import jax
+
+  shapes = [
+    jax.ShapeDtypeStruct(shape, np.float32)
+    for shape in (
+      (batch, features),
+      (features, centers),
+      (centers,),
+      (centers, 3),
+      (centers,),
+      (batch, 3),
+    )
+  ]
+  compiled = make_jax_step(form).lower(*shapes).compile()
+  return compiled.memory_analysis().temp_size_in_bytes / 2**20
+
+
+def make_jax_run(form, arrays):
+  """Returns a function that does one forward and backward, and its loss."""
+  import jax
+  import jax.numpy as jnp
+
   x, *parameters = [jnp.asarray(value) for value in arrays]
   arrays.clear()
-  step = jax.jit(jax.value_and_grad(loss, range(5)))
+  step = make_jax_step(form)
 
   def run():
     value, grads = jax.block_until_ready(step(*parameters, x))
@@ -171,6 +200,13 @@ def main():
   if args.form:
     work(args)
     return
+  print("working memory in MiB, as compiled, without inputs and gradients")
+  print(
+    f"{'batch':>8} {'features':>8} {'centers':>8} {'dense':>9} {'fused':>9}"
+  )
+  for sizes in WORKING_MEMORY:
+    dense, fused = (working_mib(form, *sizes) for form in ("dense", "fused"))
+    print("{:>8} {:>8} {:>8}".format(*sizes), f"{dense:>9.0f} {fused:>9.1f}")
   print(
     f"batch {args.batch}, {args.features} features, {os.cpu_count()} CPUs, "
     f"{args.rounds} rounds; time: median (least) of forward and backward"

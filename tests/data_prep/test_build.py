@@ -10,6 +10,8 @@ import time
 
 import pytest
 import tensorflow_datasets as tfds
+from absl import flags
+from absl.testing import flagsaver
 
 from data_prep import build, geo_tiles, rasters, splits
 
@@ -139,27 +141,20 @@ def test_a_killed_build_starts_again_cleanly(smoke, tiles_only):
     time.sleep(0.05)
 
 
-def run_main(monkeypatch, *args):
+def run_main(*args):
   """Runs the command in this process; returns its exit code."""
-  values = dict(arg.removeprefix("--").split("=", 1) for arg in args)
-  for flag, value in [
-    ("_CONFIG", values["config"]),
-    ("_OUTPUT", values["output"]),
-    ("_MANUAL_DIR", values.get("manual_dir")),
-    ("_NUM_WORKERS", int(values.get("num_workers", 0))),
-  ]:
-    holder = type("Flag", (), {"value": value})
-    monkeypatch.setattr(build, flag, holder)
-  try:
-    build.main(["data_prep.build"])
-  except SystemExit as error:
-    return error.code
+  with flagsaver.flagsaver():
+    flags.FLAGS(["data_prep.build", *args])
+    try:
+      build.main(["data_prep.build"])
+    except SystemExit as error:
+      return error.code
   return 0
 
 
-def smoke_fails(monkeypatch, capsys, output, num_workers=0):
+def smoke_fails(capsys, output, num_workers=0):
   """The one line that the command says when it fails."""
-  code = run_main(monkeypatch, *smoke_to(output, num_workers))
+  code = run_main(*smoke_to(output, num_workers), "--strict")
   assert code == 1
   message = capsys.readouterr().err.strip()
   assert "\n" not in message
@@ -171,24 +166,21 @@ def smoke_fails(monkeypatch, capsys, output, num_workers=0):
 def test_a_raster_that_changed_stops_the_build(monkeypatch, capsys, tmp_path):
   raster = dataclasses.replace(rasters.ALTITUDE, size=7)
   monkeypatch.setattr(rasters, "ALTITUDE", raster)
-  message = smoke_fails(monkeypatch, capsys, tmp_path)
+  message = smoke_fails(capsys, tmp_path)
   assert "Altitude.h5: expected 7 bytes, found 1366196" in message
   assert "pip install" in message
 
 
-def test_a_truncated_tile_stops_the_build(monkeypatch, capsys, tiles_only):
+def test_a_truncated_tile_stops_a_strict_build(capsys, tiles_only):
   path = sorted((tiles_only / "tiles/earth_smoke").glob("*.tif"))[7]
   path.write_bytes(path.read_bytes()[:-9000])
-  message = smoke_fails(monkeypatch, capsys, tiles_only, num_workers=2)
+  message = smoke_fails(capsys, tiles_only, num_workers=2)
   assert f"{path}: " in message
   assert not list(tiles_only.glob("geo_tiles/earth_smoke/*"))
 
 
-def test_a_missing_folder_of_images_stops_the_build(
-  monkeypatch, capsys, tmp_path
-):
+def test_a_missing_folder_of_images_stops_the_build(capsys, tmp_path):
   code = run_main(
-    monkeypatch,
     "--config=blue_marble",
     f"--output={tmp_path}",
     f"--manual_dir={tmp_path / 'none'}",
@@ -211,7 +203,7 @@ def test_records_of_other_settings_are_not_taken_for_these(
   monkeypatch, capsys, smoke
 ):
   with_stride(monkeypatch, 15)
-  message = smoke_fails(monkeypatch, capsys, smoke)
+  message = smoke_fails(capsys, smoke)
   assert "patches.stride was 5, is now 15" in message
   assert f"delete {smoke / VERSION}" in message
 
@@ -223,16 +215,14 @@ def test_tiles_of_other_settings_are_not_taken_for_these(
   source = dataclasses.replace(config.source, overlap=17)
   changed = dataclasses.replace(config, source=source)
   monkeypatch.setattr(geo_tiles, "CONFIGS", [changed])
-  message = smoke_fails(monkeypatch, capsys, tiles_only)
+  message = smoke_fails(capsys, tiles_only)
   assert "source.overlap was 27, is now 17" in message
   assert f"delete {tiles_only / 'tiles/earth_smoke'}" in message
 
 
-def test_a_folder_that_is_no_data_set_is_not_taken_for_one(
-  monkeypatch, capsys, tmp_path
-):
+def test_a_folder_that_is_no_data_set_is_not_taken_for_one(capsys, tmp_path):
   (tmp_path / VERSION).mkdir(parents=True)
-  code = run_main(monkeypatch, "--config=earth_smoke", f"--output={tmp_path}")
+  code = run_main("--config=earth_smoke", f"--output={tmp_path}")
   assert code == 1
   assert f"delete {tmp_path / VERSION}" in capsys.readouterr().err
 
@@ -246,11 +236,11 @@ def test_two_builds_do_not_write_to_one_place(tmp_path):
 
 
 def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
-  def die(*args):
+  def die(*args, **kwargs):
     raise concurrent.futures.process.BrokenProcessPool("a worker died")
 
   monkeypatch.setattr(build, "build", die)
-  assert "a worker died" in smoke_fails(monkeypatch, capsys, tmp_path)
+  assert "a worker died" in smoke_fails(capsys, tmp_path)
 
 
 def test_errors_of_workers_reach_the_caller_whole():

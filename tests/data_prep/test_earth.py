@@ -88,7 +88,7 @@ def test_turbidity_is_that_of_the_month(source):
 
 
 def test_tiles_lie_where_their_pixels_lie(source, tmp_path):
-  paths = source.cut_tiles(tmp_path, None)
+  paths, _ = source.cut_tiles(tmp_path, None)
   assert len(paths) == len(set(paths)) == 4
   assert sorted(tmp_path.iterdir()) == paths
   tile = tiles.open_tile(paths[-1], "int16")
@@ -107,14 +107,14 @@ def test_tiles_lie_where_their_pixels_lie(source, tmp_path):
 
 
 def test_whole_tiles_are_not_cut_again_but_others_are(source, tmp_path):
-  paths = source.cut_tiles(tmp_path, None)
+  paths, _ = source.cut_tiles(tmp_path, None)
   whole = {path: path.read_bytes() for path in paths}
   paths[3].unlink()
   paths[1].write_bytes(b"kept as it is")
   # What a kill in the middle of a write leaves.
   leftover = tmp_path / f".{paths[3].name}.4321.tmp"
   leftover.write_bytes(whole[paths[3]][:1000])
-  assert source.cut_tiles(tmp_path, None) == paths
+  assert source.cut_tiles(tmp_path, None) == (paths, [])
   assert paths[3].read_bytes() == whole[paths[3]]
   assert paths[1].read_bytes() == b"kept as it is"
   assert sorted(tmp_path.iterdir()) == paths
@@ -201,7 +201,7 @@ def test_each_month_of_blue_marble_is_its_own(
   blue_marble, tmp_path, shared_data
 ):
   folder = blue_marble.fetch(tmp_path, shared_data / "blue_marble")
-  paths = blue_marble.cut_tiles(tmp_path, folder)
+  paths, _ = blue_marble.cut_tiles(tmp_path, folder)
   assert len(paths) == 12
   means = {}
   for path in paths:

@@ -46,7 +46,9 @@ def test_records_are_as_promised(records):
   for split in splits.SPLITS:
     assert len(records[split]) > 5
     for record in records[split][:20]:
-      assert set(record) == {"image", "label", "lat", "lon", "date", "id"}
+      assert set(record) == set(
+        ["image", "label", "lat", "lon", "row", "col", "date", "id"]
+      )
       assert record["image"].shape == (32, 32, 5)
       assert record["image"].dtype == np.int16
       assert record["label"].shape == (36,)
@@ -136,7 +138,7 @@ def test_what_is_slow_is_handed_to_the_given_map(smoke, tmp_path, records):
     return map(function, *iterables)
 
   builder = geo_tiles.GeoTiles(
-    config="earth_smoke",
+    config=CONFIG,
     data_dir=tmp_path,
     tile_paths=paths,
     executor_map=executor_map,
@@ -166,7 +168,7 @@ def test_shards_are_written_whole_and_counted(
 ):
   monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 300)
   builder = geo_tiles.GeoTiles(
-    config="earth_smoke",
+    config=CONFIG,
     data_dir=tmp_path,
     tile_paths=sorted((smoke / "tiles/earth_smoke").glob("*.tif")),
   )
@@ -184,7 +186,7 @@ def test_shards_are_written_whole_and_counted(
 
 def test_a_full_disk_is_an_error(tmp_path):
   with pytest.raises(OSError, match="no-such-folder"):
-    geo_tiles.write_shard(tmp_path / "no-such-folder/x", lambda: [], CONFIG)
+    geo_tiles.write_shard(tmp_path / "no-such-folder/x", [], "test", CONFIG)
 
 
 def one_tile(path, **kwargs):
@@ -212,15 +214,25 @@ def one_tile(path, **kwargs):
 def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
   path = one_tile(tmp_path / "bad.tif", **kwargs)
   with pytest.raises(tiles.TileError, match=rf"bad\.tif: {message}"):
-    geo_tiles.cut_patches(path, CONFIG, "train")
+    cut_whole(path, CONFIG, "train")
+  counts, error = geo_tiles.count_patches(path, CONFIG)
+  assert not counts
+  assert message in str(error)
+
+
+def cut_whole(path, config, split):
+  """All of a tile's patches of one split; of a tile read in one go."""
+  ((patches, left_out),) = geo_tiles.cut_patches(path, config, split)
+  assert not left_out
+  return patches
 
 
 def test_bands_are_read_by_name(tmp_path):
   swapped = ("blue", "green", "red", "turbidity", "altitude")
   plain = one_tile(tmp_path / "plain.tif")
   other = one_tile(tmp_path / "other.tif", bands=swapped)
-  a = geo_tiles.cut_patches(plain, CONFIG, "train")["image"]
-  b = geo_tiles.cut_patches(other, CONFIG, "train")["image"]
+  a = cut_whole(plain, CONFIG, "train")["image"]
+  b = cut_whole(other, CONFIG, "train")["image"]
   assert len(a) > 10
   np.testing.assert_array_equal(a, b[..., [2, 1, 0, 4, 3]])
 
@@ -239,11 +251,11 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
   tile = tiles.open_tile(path)
   pixels = tile.read(CONFIG.bands)
   chosen = places.select_places(tile.grid, rule)
-  counts = geo_tiles.count_patches(path, config)
+  counts, _ = geo_tiles.count_patches(path, config)
   for index, split in enumerate(splits.SPLITS):
     mine = np.flatnonzero(chosen.split == index)
     assert len(mine) == counts[split] > 5
-    cut = geo_tiles.cut_patches(path, config, split)
+    cut = cut_whole(path, config, split)
     assert len(cut["id"]) == len(mine)
     for i, place in enumerate(mine):
       row, col = chosen.rows[place], chosen.cols[place]
@@ -264,7 +276,7 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
 def test_a_data_set_with_an_empty_split_is_refused(tmp_path):
   path = one_tile(tmp_path / "tile.tif")
   builder = geo_tiles.GeoTiles(
-    config="earth_smoke", data_dir=tmp_path, tile_paths=[path]
+    config=CONFIG, data_dir=tmp_path, tile_paths=[path]
   )
   with pytest.raises(geo_tiles.EmptySplitError, match="split validation"):
     builder.download_and_prepare()
@@ -277,12 +289,14 @@ def test_configs_are_whole():
   for config in geo_tiles.CONFIGS:
     assert len(config.scale) == len(config.bands)
     patches = config.patches
+    assert set(config.bands) <= set(config.source.bands)
+    if not isinstance(config.source, earth.Earth):
+      continue
     # Each patch of the grid lies in one tile, and in one alone.
     assert earth.BLOCK_PX % patches.stride == 0
     assert config.source.overlap == patches.size - patches.stride
     width_deg = patches.size / earth.PIXELS_PER_DEGREE
     assert patches.split.buffer_deg >= width_deg
-    assert set(config.bands) <= set(config.source.bands)
 
 
 def test_settings_tell_configs_apart():

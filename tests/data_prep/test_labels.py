@@ -40,11 +40,13 @@ def test_poles_and_antimeridian_are_on_the_map(small_map):
     tiles.Grid(40, 50, 160.0, -62.0, 0.9, 0.7, 4326),
   ],
 )
-def test_fractions_equal_a_brute_force_count(small_map, grid):
+# Few patches are counted one by one, many that overlap together.
+@pytest.mark.parametrize("count", [60, 6])
+def test_fractions_equal_a_brute_force_count(small_map, grid, count):
   rng = np.random.default_rng(0)
   size = 12
-  rows = rng.integers(0, grid.height - size + 1, 60)
-  cols = rng.integers(0, grid.width - size + 1, 60)
+  rows = rng.integers(0, grid.height - size + 1, count)
+  cols = rng.integers(0, grid.width - size + 1, count)
   fractions = labels.climate_fractions(grid, small_map, rows, cols, size)
   assert fractions.dtype == np.float32
   np.testing.assert_allclose(fractions.sum(-1), 1, atol=1e-6)
@@ -55,6 +57,40 @@ def test_fractions_equal_a_brute_force_count(small_map, grid):
         lat, lon = grid.pixel_to_latlon(y, x)
         expected[small_map.lookup(lat, lon)] += 1
     np.testing.assert_allclose(found, expected / size**2, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+  ("epsg", "west", "north"),
+  [
+    (32633, 399960.0, 5500020.0),
+    # South; 83 N, where meridians meet fast; across the antimeridian.
+    (32733, 399960.0, 6200020.0),
+    (32633, 454000.0, 9217000.0),
+    (32601, 382000.0, 7700000.0),
+  ],
+)
+def test_fractions_in_a_projection_equal_a_brute_force_count(epsg, west, north):
+  # 3 km a pixel: some patches lie in one zone, some in several.
+  rng = np.random.default_rng(0)
+  zones = rng.integers(0, 31, (6480, 12960)).astype(np.uint8)
+  climate_map = labels.ClimateMap(zones)
+  grid = tiles.Grid(512, 768, west, north, 10.0, 10.0, epsg)
+  rows, cols = (x.ravel() for x in np.mgrid[0:512:128, 0:768:128])
+  fractions = labels.climate_fractions(grid, climate_map, rows, cols, 128)
+  lat, lon = grid.pixel_to_latlon(np.arange(512)[:, None], np.arange(768))
+  if epsg == 32601:
+    assert lon.min() < -179
+    assert lon.max() > 179
+  exact = climate_map.lookup(lat, lon)
+  for row, col, found in zip(rows, cols, fractions, strict=True):
+    window = exact[row : row + 128, col : col + 128]
+    expected = np.bincount(window.ravel(), minlength=31) / 128**2
+    # A pixel that a border cuts in halves may fall to either side.
+    np.testing.assert_allclose(found, expected, atol=3 / 128**2)
+  assert (fractions.max(-1) < 1).any()
+  if north < 7e6:
+    # Farther north a patch spans several of the map's pixels.
+    assert (fractions.max(-1) == 1).any()
 
 
 def test_no_patch_has_no_fractions(small_map):

@@ -1,6 +1,8 @@
+import dataclasses
 import datetime
 
 import numpy as np
+import pyproj
 import pytest
 import tifffile
 
@@ -139,12 +141,85 @@ def test_longitudes_wrap_at_180():
   assert (west[0], east[0]) == (180.0, 181.0)
 
 
-def test_other_projections_have_no_degrees():
-  grid = tiles.Grid(8, 8, 5e5, 5e6, 10, 10, 32633)
-  with pytest.raises(ValueError, match="EPSG:32633"):
+@pytest.mark.parametrize(
+  ("epsg", "west", "north"),
+  [
+    (32633, 399960.0, 5500020.0),
+    (32733, 399960.0, 6200020.0),
+    (32633, 454000.0, 9217000.0),
+    (32601, 239000.0, 7700000.0),
+  ],
+)
+def test_places_and_bounds_in_a_projection(epsg, west, north):
+  grid = tiles.Grid(900, 900, west, north, 10.0, 10.0, epsg)
+  lat, lon = grid.pixel_to_latlon([0, 899], [0, 899])
+  project = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform
+  x, y = project(lon, lat)
+  np.testing.assert_allclose(x, west + 10 * np.array([0.5, 899.5]), atol=1e-3)
+  np.testing.assert_allclose(y, north - 10 * np.array([0.5, 899.5]), atol=1e-3)
+  south, west_deg, north_deg, east = grid.patch_bounds(
+    [100, 400], [0, 700], 128
+  )
+  for i, (row, col) in enumerate([(100, 0), (400, 700)]):
+    lat, lon = grid.pixel_to_latlon(
+      row + np.arange(-0.5, 128)[:, None], col + np.arange(-0.5, 128)
+    )
+    lon = west_deg[i] + (lon - west_deg[i] + 180) % 360 - 180
+    # A decimetre in degrees of latitude; of longitude at 83 N.
+    np.testing.assert_allclose(
+      [south[i], north_deg[i]], [lat.min(), lat.max()], atol=1e-5
+    )
+    np.testing.assert_allclose(
+      [west_deg[i], east[i]], [lon.min(), lon.max()], atol=1e-5
+    )
+
+
+def test_an_unknown_projection_is_named():
+  grid = tiles.Grid(8, 8, 5e5, 5e6, 10, 10, 29999)
+  with pytest.raises(ValueError, match=r"unknown projection EPSG:29999"):
     grid.pixel_to_latlon(0, 0)
-  with pytest.raises(ValueError, match="EPSG:32633"):
-    grid.patch_bounds([0], [0], 4)
+
+
+@pytest.mark.parametrize("epsg", [4326, 32733])
+def test_planes_are_written_one_at_a_time(tmp_path, monkeypatch, epsg):
+  monkeypatch.setattr(tiles, "_BLOCK", 16)
+  rng = np.random.default_rng(0)
+  pixels = rng.integers(0, 9000, (3, 40, 50)).astype(np.uint16)
+  grid = tiles.Grid(40, 50, 12.0, 34.0, 0.5, 0.25, epsg)
+  path = tmp_path / "tile.tif"
+  tiles.write_planes(
+    path, iter(pixels), bands=BANDS, grid=grid, dtype="uint16", date=DATE
+  )
+  tile = tiles.open_tile(path, "uint16")
+  assert (tile.grid, tile.bands, tile.date) == (grid, BANDS, DATE)
+  assert tile.block_height == 16
+  np.testing.assert_array_equal(
+    tile.read(BANDS[::-1], 5, 7, 30, 21),
+    np.moveaxis(pixels[::-1, 5:35, 7:28], 0, -1),
+  )
+  with pytest.raises(ValueError, match=r"band near.*\(4, 4\).*\(40, 50\)"):
+    tiles.write_planes(
+      tmp_path / "bad.tif",
+      [pixels[0], np.zeros((4, 4), np.uint16)],
+      bands=BANDS[:2],
+      grid=grid,
+      dtype="uint16",
+      date=DATE,
+    )
+  assert not list(tmp_path.glob("*bad*"))
+
+
+def test_a_block_too_large_to_decode_is_refused(tmp_path, monkeypatch, pixels):
+  path = tmp_path / "tile.tif"
+  write(path, pixels, SCALE, TIEPOINT, geo_keys(), compression="zlib")
+  tile = dataclasses.replace(tiles.open_tile(path), bands=BANDS)
+  monkeypatch.setattr(tiles, "_MAX_BLOCK_BYTES", 100)
+  with pytest.raises(tiles.TileError, match=r"gdal_translate -co TILED=YES"):
+    tile.read(BANDS)
+  write(path, pixels, SCALE, TIEPOINT, geo_keys())
+  tile = dataclasses.replace(tiles.open_tile(path), bands=BANDS)
+  assert tile.block_height == 1
+  np.testing.assert_array_equal(tile.read(BANDS), pixels)
 
 
 def test_points_lie_half_a_pixel_up_and_left_of_areas(tmp_path, pixels):

@@ -1,0 +1,306 @@
+"""Terrain of patches: aspect, slope and elevation from an elevation model.
+
+With z(row, col) the elevation on the grid of the elevation model (DEM), and E
+and N metres on the ground to the true east and north,
+
+  dz/dE = dz/dcol dcol/dE + dz/drow drow/dE,   dz/dN likewise,
+  slope = atan |(dz/dE, dz/dN)|,
+  (sin, cos) of the aspect = -(dz/dE, dz/dN) / |(dz/dE, dz/dN)|.
+
+dz/dcol and dz/drow are Horn's, on the DEM's own grid. dcol/dE and its kin are
+differences of the DEM's own projection, on the WGS 84 ellipsoid: meridians that
+converge, degrees that shrink and a projection's scale are all in there.
+
+References:
+  Horn, Hill shading and the reflectance map, Proceedings of the IEEE 69, 1981.
+  Snyder, Map Projections - A Working Manual, USGS 1395, 1987, eq. 4-18 ff.
+"""
+
+import functools
+
+import numpy as np
+import pyproj
+
+from data_prep import tiles
+
+# Mount Everest, in metres.
+MAX_ELEVATION_M = 8849
+
+# What an elevation in metres can be: one beyond is a no-data value that the
+# file does not name, or in feet.
+_LOWEST_M, _HIGHEST_M = -11500, 9000
+# WGS 84: metres, and the eccentricity squared.
+_SEMI_MAJOR_M = 6378137.0
+_E2 = (2 - 1 / 298.257223563) / 298.257223563
+# Degrees, some ten metres, over which the projection is differenced.
+_STEP_DEG = 1e-4
+# Nodes a side at which a patch's places are exact.
+_NODES = 5
+# Pixels of the DEM around a bilinear sample of Horn's derivatives.
+_BEFORE, _AFTER = 1, 2
+_NO_DATA_TAG = 42113
+
+
+def read_terrain(dem, grid, rows, cols, patch_size):
+  """Aspect, slope and elevation at each pixel of an image's patches.
+
+  Elevation and derivatives are bilinear between the DEM's pixels; a DEM much
+  finer than the image is sampled, not averaged. The aspect is the direction of
+  steepest descent, clockwise from true north: its sine is the east component.
+  Flat ground has none: sine and cosine are 0.
+
+  Reads the DEM's window around all the patches, and its derivatives need one
+  more pixel around. A DEM in EPSG:4326 may lie on either side of the
+  antimeridian; one of all 360 degrees has no edge there.
+
+  Args:
+    dem: A `tiles.Tile` of one band, metres above the sea.
+    grid: The `tiles.Grid` of the image.
+    rows: First row of each patch in the image, shape `[n]`.
+    cols: First column of each patch, shape `[n]`.
+    patch_size: Rows and columns of a patch.
+
+  Returns:
+    Sine and cosine of the aspect, slope / 90 degrees in [0, 1), and elevation /
+    8849 m: float32, shape `[n, patch_size, patch_size, 4]`.
+
+  Raises:
+    tiles.TileError: If the DEM cannot be read or has several bands, if a patch
+      leaves it, or where it has no data or what is no elevation in metres.
+    ValueError: If a projection is unknown.
+  """
+  rows, cols = np.asarray(rows), np.asarray(cols)
+  if dem.num_bands != 1:
+    raise tiles.TileError(dem.path, f"{dem.num_bands} bands, expected one")
+  terrain = np.empty((len(rows), patch_size, patch_size, 4), np.float32)
+  if not len(rows):
+    return terrain
+  lat, lon, spread = _places(grid, rows, cols, patch_size)
+  dem_row, dem_col, jacobian = _dem_places(dem, lat, lon)
+  # First row and column that each patch needs, and those after the last.
+  top, left = (
+    np.floor(x.min((1, 2))).astype(int) - _BEFORE for x in (dem_row, dem_col)
+  )
+  bottom, right = (
+    np.floor(x.max((1, 2))).astype(int) + _AFTER + 1 for x in (dem_row, dem_col)
+  )
+  _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon)
+  first_row, first_col = top.min(), left.min()
+  window, no_data = _read_window(
+    dem, first_row, bottom.max(), first_col, right.max()
+  )
+  for i in range(len(rows)):
+    z = window[
+      top[i] - first_row : bottom[i] - first_row,
+      left[i] - first_col : right[i] - first_col,
+    ]
+    is_good = (z != no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
+    z = np.where(is_good, z, np.nan).astype(np.float64)
+    # From the nodes to each pixel; not beyond them by rounding, to pixels of
+    # the DEM that were not read.
+    at_row, at_col, *to_metres = (
+      np.clip(spread @ x[i] @ spread.T, x[i].min(), x[i].max())
+      for x in (dem_row, dem_col, *jacobian)
+    )
+    terrain[i] = _terrain(z, at_row - top[i], at_col - left[i], to_metres)
+    is_bad = np.isnan(terrain[i]).any(-1)
+    if is_bad.any():
+      at = tuple(np.argwhere(is_bad)[0])
+      place = _place(*((spread @ x[i] @ spread.T)[at] for x in (lat, lon)))
+      raise tiles.TileError(
+        dem.path,
+        f"no elevation at {place} and {is_bad.sum() - 1} more pixels of the"
+        f" image's patch at row {rows[i]}, column {cols[i]}: the DEM has its"
+        f" no-data value, NaN, or what is not {_LOWEST_M} to {_HIGHEST_M} m;"
+        " fill such holes (gdal_fillnodata)",
+      )
+  return terrain
+
+
+def _terrain(z, row, col, to_metres):
+  """Terrain at places of a piece of the DEM.
+
+  Args:
+    z: Elevations in metres, NaN where there is no data, shape `[h, w]`.
+    row: Rows in `z`, in [1, h - 2), shape `[...]`.
+    col: Columns in `z`, in [1, w - 2), shape `[...]`.
+    to_metres: dcol/dE, dcol/dN, drow/dE and drow/dN, each `[...]`.
+
+  Returns:
+    As of `read_terrain`, shape `[..., 4]`; NaN where a pixel without data
+    takes part.
+  """
+  col_east, col_north, row_east, row_north = to_metres
+  # Horn: differences across, smoothed 1 2 1 along.
+  along_col = z[:, 2:] - z[:, :-2]
+  along_row = z[2:] - z[:-2]
+  z_col = (along_col[:-2] + 2 * along_col[1:-1] + along_col[2:]) / 8
+  z_row = (along_row[:, :-2] + 2 * along_row[:, 1:-1] + along_row[:, 2:]) / 8
+  z_col, z_row, elevation = _sample(
+    np.stack([z_col, z_row, z[1:-1, 1:-1]], axis=-1), row - 1, col - 1
+  )
+  east = z_col * col_east + z_row * row_east
+  north = z_col * col_north + z_row * row_north
+  steepness = np.hypot(east, north)
+  # Flat ground divides by 1, not by 0.
+  length = np.where(steepness == 0, 1, steepness)
+  slope_deg = np.degrees(np.arctan(steepness))
+  return np.stack(
+    [-east / length, -north / length, slope_deg / 90]
+    + [elevation / MAX_ELEVATION_M],
+    axis=-1,
+  )
+
+
+def _sample(values, row, col):
+  """Bilinear samples of `[h, w, k]` at places `[...]`: k arrays `[...]`."""
+  y, x = np.floor(row).astype(int), np.floor(col).astype(int)
+  down, right = (row - y)[..., None], (col - x)[..., None]
+  # One index a pixel is faster than two.
+  width = values.shape[1]
+  values = values.reshape(-1, values.shape[-1])
+  index = y * width + x
+
+  def across(index):
+    left = values.take(index, axis=0)
+    return left + right * (values.take(index + 1, axis=0) - left)
+
+  upper = across(index)
+  return np.moveaxis(upper + down * (across(index + width) - upper), -1, 0)
+
+
+def _places(grid, rows, cols, patch_size):
+  """Places of a few nodes of each patch, and weights from them to its pixels.
+
+  Bilinear between nodes: a patch of a few km is flat to within centimetres.
+
+  Returns:
+    `lat_deg` and `lon_deg`, each `[n, nodes, nodes]`, no two longitudes 360
+    degrees apart but for patches all around the Earth; and weights
+    `[patch_size, nodes]`.
+  """
+  last = max(patch_size - 1, 1)
+  nodes = np.linspace(0, last, _NODES)
+  position = np.arange(patch_size) * ((_NODES - 1) / last)
+  weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(_NODES)))
+  lat, lon = np.broadcast_arrays(
+    *grid.pixel_to_latlon(
+      rows[:, None, None] + nodes[:, None], cols[:, None, None] + nodes
+    )
+  )
+  # Not torn apart by the antimeridian.
+  lon = lon[0, 0, 0] + (lon - lon[0, 0, 0] + 180) % 360 - 180
+  return lat, lon, weights
+
+
+def _dem_places(dem, lat, lon):
+  """Rows and columns of places in the DEM, and their change per metre.
+
+  Returns:
+    Rows and columns, fractions, (0, 0) being the centre of the upper left
+    pixel; and dcol/dE, dcol/dN, drow/dE, drow/dN; each as `lat`.
+  """
+  row, col = _latlon_to_pixel(dem, lat, lon)
+  phi = np.radians(lat)
+  w = np.sqrt(1 - _E2 * np.sin(phi) ** 2)
+  metres_per_rad = {
+    "east": _SEMI_MAJOR_M * np.cos(phi) / w,
+    "north": _SEMI_MAJOR_M * (1 - _E2) / w**3,
+  }
+  change = {}
+  for way, step in (("east", (0, _STEP_DEG)), ("north", (_STEP_DEG, 0))):
+    row1, col1 = _latlon_to_pixel(dem, lat + step[0], lon + step[1])
+    row0, col0 = _latlon_to_pixel(dem, lat - step[0], lon - step[1])
+    metres = 2 * np.radians(_STEP_DEG) * metres_per_rad[way]
+    change["row", way] = (row1 - row0) / metres
+    change["col", way] = (col1 - col0) / metres
+  if not dem.grid.is_projected:
+    # By whole turns to where the DEM is.
+    turn = 360 / dem.grid.pixel_width
+    col = col - np.round((col.mean() - dem.grid.width / 2) / turn) * turn
+  jacobian = [change[x, way] for x in ("col", "row") for way in metres_per_rad]
+  return row, col, jacobian
+
+
+def _latlon_to_pixel(dem, lat, lon):
+  """The inverse of `Grid.pixel_to_latlon`, but for whole turns."""
+  x, y = lon, lat
+  if dem.grid.is_projected:
+    try:
+      x, y = _from_wgs84(dem.grid.epsg).transform(lon, lat, errcheck=True)
+    except pyproj.exceptions.ProjError as error:
+      raise tiles.TileError(
+        dem.path,
+        f"EPSG:{dem.grid.epsg} does not reach {_place(lat, lon)}: {error}",
+      ) from error
+  return (
+    (dem.grid.north - y) / dem.grid.pixel_height - 0.5,
+    (x - dem.grid.west) / dem.grid.pixel_width - 0.5,
+  )
+
+
+@functools.lru_cache(maxsize=256)
+def _from_wgs84(epsg):
+  """The transformation from longitude and latitude to map units."""
+  try:
+    return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
+  except pyproj.exceptions.CRSError as error:
+    raise ValueError(f"unknown projection EPSG:{epsg}") from error
+
+
+def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):
+  """Raises if a patch needs pixels that the DEM does not have."""
+  outside = (top < 0) | (bottom > dem.grid.height)
+  if not _is_all_around(dem.grid):
+    outside |= (left < 0) | (right > dem.grid.width)
+  if outside.any():
+    i = np.argmax(outside)
+    raise tiles.TileError(
+      dem.path,
+      f"{outside.sum()} of {len(rows)} patches leave the DEM, such as that at"
+      f" row {rows[i]}, column {cols[i]} of the image, {_place(lat[i], lon[i])}"
+      f": needs rows {top[i]} to {bottom[i]} of {dem.grid.height}, columns"
+      f" {left[i]} to {right[i]} of {dem.grid.width}; give a DEM that covers"
+      " the image and 2 of its own pixels around (gdalbuildvrt and"
+      " gdal_translate join several)",
+    )
+
+
+def _is_all_around(grid):
+  """Whether a DEM's last column borders on its first."""
+  turn = 360 / grid.pixel_width
+  return not grid.is_projected and abs(grid.width - turn) < 0.5
+
+
+def _read_window(dem, top, bottom, left, right):
+  """Elevations of a window, columns beyond the last being the first.
+
+  Returns:
+    Pixels `[bottom - top, right - left]` of the file's dtype, and the value
+    that stands for no data, NaN where the file names none.
+  """
+  width = dem.grid.width
+  # Not by Tile.read, which takes a NaN anywhere for an error.
+  with tiles._open_page(dem.path) as page:
+    no_data = np.nan
+    if _NO_DATA_TAG in page.tags:
+      no_data = float(page.tags[_NO_DATA_TAG].value.strip(" \0"))
+      if page.dtype.kind == "f":
+        # The lowest double, which GDAL writes, is -inf in single precision.
+        with np.errstate(over="ignore"):
+          no_data = page.dtype.type(no_data)
+    parts = []
+    while left < right:
+      start = left % width
+      count = min(right - left, width - start)
+      parts.append(
+        tiles._read_window(page, top, start, bottom - top, count)[..., 0]
+      )
+      left += count
+  return np.concatenate(parts, axis=1), no_data
+
+
+def _place(lat, lon):
+  """The middle of some places, in words."""
+  lat, lon = np.mean(lat), (np.mean(lon) + 180) % 360 - 180
+  return f"{lat:.5f} N {lon:.5f} E"

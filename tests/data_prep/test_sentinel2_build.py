@@ -1,0 +1,201 @@
+"""From Sentinel-2 tiles to records: what is left out, what records tell."""
+
+import dataclasses
+import datetime
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import build, geo_tiles, sentinel2, tiles
+
+OLD = "S2A_MSIL2A_20200110T101411_N0213_R022_T33UXP_20200110T120000"
+NEW = "S2B_MSIL2A_20220105T101411_N0301_R022_T33UXP_20220106T120000"
+AFTER = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
+GRID = tiles.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+# All of it in train: a tile lies in one block or two.
+ALL_TRAIN = {"validation": 0.0, "test": 0.0}
+
+
+def make_pixels(seed):
+  rng = np.random.default_rng(seed)
+  pixels = rng.integers(1, 9000, (11, 300, 400)).astype(np.uint16)
+  pixels[0] = 4
+  return pixels
+
+
+def write(folder, name, pixels, bands=sentinel2.BANDS_11, grid=GRID):
+  folder.mkdir(exist_ok=True)
+  path = folder / f"{name}_s2.tif"
+  tiles.write_planes(
+    path, pixels, bands=bands, grid=grid, dtype="uint16", date=None
+  )
+  return path
+
+
+def build_to(output, source, **kwargs):
+  return build.build("sentinel2", output, source, split=ALL_TRAIN, **kwargs)
+
+
+def records_of(output, config="sentinel2"):
+  builder = tfds.builder_from_directory(output / f"geo_tiles/{config}/1.0.0")
+  return list(builder.as_data_source("train"))
+
+
+def test_records_hold_the_pixels_and_what_the_product_tells(tmp_path):
+  pixels = make_pixels(0)
+  # Clouds over a tenth of one patch, and just below of another.
+  pixels[0, :128, :128].flat[: round(0.1 * 128**2) + 1] = 9
+  pixels[0, :128, 128:256].flat[: round(0.1 * 128**2) - 1] = 8
+  # No data, cloud and defects count together; shadow and snow don't.
+  pixels[0, :128, 256:384].flat[:1700] = np.tile([3, 11], 850)
+  pixels[0, 128:256, :128].flat[:1000] = 1
+  pixels[0, 128:256, :128].flat[1000:1700] = 9
+  pixels[:, 128:200, 128:256] = 0
+  write(tmp_path / "in", AFTER, pixels)
+  builder = build_to(tmp_path, tmp_path / "in")
+  assert {name: count for name, count in builder.counts.items() if count} == {
+    "train": 3,
+    sentinel2.CLOUD: 2,
+    sentinel2.NO_DATA: 1,
+  }
+  records = {(r["row"], r["col"]): r for r in records_of(tmp_path)}
+  assert set(records) == {(0, 128), (0, 256), (128, 256)}
+  for (row, col), record in records.items():
+    window = pixels[1:, row : row + 128, col : col + 128]
+    # The offset is taken off, and what is not 0 stays so.
+    expected = np.maximum(window.astype(int) - 1000, 1)
+    np.testing.assert_array_equal(record["image"], np.moveaxis(expected, 0, -1))
+    lat, lon = GRID.pixel_to_latlon(row + 63.5, col + 63.5)
+    np.testing.assert_allclose([record["lat"], record["lon"]], [lat, lon])
+    assert record["date"].decode() == "2022-07-05T10:14:11"
+    assert record["product"].decode() == AFTER
+    assert record["mgrs"].decode() == "33UXP"
+    assert record["baseline"].decode() == "04.00"
+    assert record["relative_orbit"] == 22
+    assert record["id"].decode() == f"{AFTER}_s2/{row}_{col}"
+  np.testing.assert_allclose(records[0, 128]["cloud_fraction"], 0.1, atol=1e-4)
+  assert records[0, 256]["cloud_fraction"] == 0
+
+
+@pytest.mark.parametrize("name", [OLD, NEW])
+def test_before_baseline_04_there_is_no_offset(tmp_path, name):
+  pixels = make_pixels(1)
+  write(tmp_path / "in", name, pixels)
+  build_to(tmp_path, tmp_path / "in")
+  (record,) = [r for r in records_of(tmp_path) if r["id"].endswith(b"/0_0")]
+  np.testing.assert_array_equal(
+    record["image"], np.moveaxis(pixels[1:, :128, :128], 0, -1)
+  )
+
+
+def test_one_failure_is_told_and_the_others_go_on(tmp_path):
+  source = tmp_path / "in"
+  write(source, OLD, make_pixels(0))
+  cut_short = write(source, NEW, make_pixels(1))
+  cut_short.write_bytes(cut_short.read_bytes()[:200_000])
+  write(source, AFTER, make_pixels(2)[:5], sentinel2.BANDS_11[:5])
+  write(source, "my_own_name", make_pixels(3))
+  command = [
+    *(sys.executable, "-m", "data_prep.build", "--config=sentinel2"),
+    *(f"--source={source}", f"--output={tmp_path}", "--num_workers=0"),
+    *("--validation=0", "--test=0"),
+  ]
+  done = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert done.returncode == 3, done.stderr
+  report = json.loads((tmp_path / "report.json").read_text())
+  assert len(report["errors"]) == 3
+  reasons = {
+    e["file"].rpartition("/")[2]: e["reason"] for e in report["errors"]
+  }
+  assert "truncated" in reasons[f"{NEW}_s2.tif"]
+  assert "band B05" in reasons[f"{AFTER}_s2.tif"]
+  assert "no name of a Level-2A product" in reasons["my_own_name_s2.tif"]
+  for name, reason in reasons.items():
+    assert f"{name}: {reason}" in done.stderr
+  assert report["figures"]["kept: train"] == 6
+  assert (tmp_path / "places.png").stat().st_size > 5000
+  assert len(records_of(tmp_path)) == 6
+
+  strict = subprocess.run(
+    [*command, "--strict", f"--output={tmp_path / 'strict'}"],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert strict.returncode == 1
+  assert not (tmp_path / "strict/geo_tiles/sentinel2/1.0.0").exists()
+
+
+def test_patches_that_are_all_clouded_leave_an_empty_shard(tmp_path):
+  pixels = make_pixels(0)
+  write(tmp_path / "in", OLD, pixels)
+  pixels[0] = 8
+  write(tmp_path / "in", NEW, pixels)
+  builder = build_to(tmp_path, tmp_path / "in")
+  assert builder.counts[sentinel2.CLOUD] == 6
+  assert {r["product"].decode() for r in records_of(tmp_path)} == {OLD}
+
+
+def test_the_layout_of_a_tile_does_not_matter(tmp_path, monkeypatch):
+  pixels = make_pixels(0)
+  write(tmp_path / "in", OLD, pixels)
+  build_to(tmp_path / "a", tmp_path / "in")
+  monkeypatch.setattr(geo_tiles, "_ROWS_AT_ONCE", 1)
+  monkeypatch.setattr(tiles, "_BLOCK", 64)
+  write(tmp_path / "in", OLD, pixels)
+  build_to(tmp_path / "b", tmp_path / "in")
+  for a, b in zip(
+    records_of(tmp_path / "a"), records_of(tmp_path / "b"), strict=True
+  ):
+    assert a["id"] == b["id"]
+    np.testing.assert_array_equal(a["image"], b["image"])
+
+
+def test_a_dem_adds_terrain(tmp_path):
+  write(tmp_path / "in", OLD, make_pixels(0))
+  lat, lon = GRID.pixel_to_latlon([0, 299], [0, 399])
+  dem = np.full((80, 120), 884.9, np.float32)
+  tiles.write_tile(
+    tmp_path / "dem.tif",
+    dem[..., None],
+    bands=("elevation",),
+    west=lon.min() - 0.01,
+    north=lat.max() + 0.01,
+    pixel_size=0.001,
+    date=datetime.datetime(2020, 1, 1),
+  )
+  build_to(tmp_path, tmp_path / "in", dem=str(tmp_path / "dem.tif"))
+  for record in records_of(tmp_path):
+    assert record["terrain"].shape == (128, 128, 4)
+    np.testing.assert_allclose(record["terrain"][..., 3], 0.1, rtol=1e-3)
+    np.testing.assert_allclose(record["terrain"][..., :3], 0, atol=1e-3)
+
+
+@pytest.mark.shared_data
+def test_real_patches_of_bigearthnet(shared_data, tmp_path):
+  source = shared_data / "sentinel2/bigearthnet"
+  build.build("bigearthnet", tmp_path, source, split=ALL_TRAIN)
+  records = records_of(tmp_path, "bigearthnet")
+  assert len(records) == 6
+  for record in records:
+    name = record["product"].decode()
+    metadata = json.loads(
+      (source / name / f"{name}_labels_metadata.json").read_text()
+    )
+    corners = metadata["coordinates"]
+    epsg = int(metadata["projection"].rpartition('"EPSG","')[2].split('"')[0])
+    grid = tiles.Grid(
+      120, 120, corners["ulx"], corners["uly"], 10.0, 10.0, epsg
+    )
+    place = grid.pixel_to_latlon(59.5, 59.5)
+    np.testing.assert_allclose([record["lat"], record["lon"]], place, atol=1e-5)
+    date = metadata["acquisition_date"].split()[0]
+    assert record["date"].decode().startswith(date)
+    assert np.isnan(record["cloud_fraction"])
+    blue = tiles.open_tile(source / name / f"{name}_B02.tif")
+    pixels = dataclasses.replace(blue, bands=("B02",)).read(["B02"])
+    np.testing.assert_array_equal(record["image"][..., :1], pixels)
