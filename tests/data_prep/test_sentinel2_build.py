@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import build, geo_tiles, sentinel2, tiles
+from data_prep import build, sentinel2, tile_patches, tiles
 
 OLD = "S2A_MSIL2A_20200110T101411_N0213_R022_T33UXP_20200110T120000"
 NEW = "S2B_MSIL2A_20220105T101411_N0301_R022_T33UXP_20220106T120000"
@@ -144,7 +144,7 @@ def test_the_layout_of_a_tile_does_not_matter(tmp_path, monkeypatch):
   pixels = make_pixels(0)
   write(tmp_path / "in", OLD, pixels)
   build_to(tmp_path / "a", tmp_path / "in")
-  monkeypatch.setattr(geo_tiles, "_ROWS_AT_ONCE", 1)
+  monkeypatch.setattr(tile_patches, "_ROWS_AT_ONCE", 1)
   monkeypatch.setattr(tiles, "_BLOCK", 64)
   write(tmp_path / "in", OLD, pixels)
   build_to(tmp_path / "b", tmp_path / "in")

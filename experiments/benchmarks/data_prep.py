@@ -1,0 +1,205 @@
+"""Speed of tiles to labelled records, beside rasterio and NumPy.
+
+  python experiments/benchmarks/data_prep.py [--side 5490] [--rounds 3]
+
+Makes a Sentinel-2 tile of smooth noise, uncompressed and deflated, and turns it
+into records in one process (needs the extra `[bench]`):
+
+  geojax     windows, cloud rule, offset, labels through the projection
+  rasterio   the same straightforwardly: each patch read by a window, longitude
+             and latitude of each of its pixels, zones counted by NumPy
+
+Both write their records by `geo_tiles.write_records`, and take turns. Labels
+are timed by themselves as well, and so is reading at random. Peak memory is
+that of the process, over all that it did.
+"""
+
+import argparse
+import pathlib
+import resource
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import rasterio
+import rasterio.transform
+import rasterio.warp
+import rasterio.windows
+from array_record.python import array_record_data_source
+from scipy import ndimage
+
+from data_prep import (
+  climate_maps,
+  geo_tiles,
+  labels,
+  places,
+  sentinel2,
+  tiles,
+)
+
+PRODUCT = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
+CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "sentinel2")
+SIZE = CONFIG.patches.size
+
+
+def make_planes(side):
+  """Yields bands: smooth noise and a little rough noise, as of a landscape."""
+  rng = np.random.default_rng(0)
+  yield np.full((side, side), 4, np.uint16)
+  for _ in sentinel2.BANDS:
+    coarse = rng.normal(size=(side // 8 + 2, side // 8 + 2))
+    smooth = ndimage.zoom(ndimage.gaussian_filter(coarse, 2), 8, order=1)
+    plane = 3000 + 4000 * smooth[:side, :side]
+    plane += rng.normal(0, 40, (side, side))
+    yield np.clip(plane, 1001, 16000).astype(np.uint16)
+
+
+def write_tiles(folder, side):
+  """Writes the tile in both layouts; returns their paths by name."""
+  # In one block of the split rule, so that all of it is train.
+  grid = tiles.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+  paths = {}
+  for layout in ("deflate", "uncompressed"):
+    (folder / layout).mkdir()
+    paths[layout] = folder / layout / f"{PRODUCT}_s2.tif"
+  tiles.write_planes(
+    paths["deflate"],
+    make_planes(side),
+    bands=sentinel2.BANDS_11,
+    grid=grid,
+    dtype="uint16",
+    date=None,
+  )
+  with rasterio.open(paths["deflate"]) as source:
+    profile = {
+      "driver": "GTiff",
+      "interleave": "pixel",
+      "bigtiff": "yes",
+      "width": source.width,
+      "height": source.height,
+      "count": source.count,
+      "dtype": source.dtypes[0],
+      "crs": source.crs,
+      "transform": source.transform,
+    }
+    with rasterio.open(paths["uncompressed"], "w", **profile) as target:
+      for band, name in enumerate(sentinel2.BANDS_11, 1):
+        target.write(source.read(band), band)
+        target.set_band_description(band, name)
+  return paths
+
+
+def write_geojax(path, output):
+  """Writes the records of a tile's train places; returns how many."""
+  return geo_tiles.write_shard(output, [path], "train", CONFIG).num_records
+
+
+def write_rasterio(path, output):
+  """The same by rasterio and NumPy."""
+  chosen = places.select_places(tiles.open_tile(path).grid, CONFIG.patches)
+  mine = np.flatnonzero(chosen.split == 0)
+  zones = climate_maps.load().zones
+  height, width = zones.shape
+  product = sentinel2.parse_product(path.name)
+
+  def examples():
+    with rasterio.open(path) as source:
+      for row, col in zip(chosen.rows[mine], chosen.cols[mine], strict=True):
+        window = rasterio.windows.Window(col, row, SIZE, SIZE)
+        pixels = source.read(window=window)
+        unclear = np.isin(pixels[0], (0, 1, 8, 9)).mean()
+        if unclear >= 0.1:
+          continue
+        image = pixels[1:].astype(np.int32)
+        image = np.where(image == 0, 0, np.maximum(image - 1000, 1))
+        rows, cols = np.mgrid[row : row + SIZE, col : col + SIZE]
+        x, y = rasterio.transform.xy(
+          source.transform, rows.ravel(), cols.ravel()
+        )
+        lon, lat = map(
+          np.array, rasterio.warp.transform(source.crs, "EPSG:4326", x, y)
+        )
+        zone = zones[
+          ((90 - lat) * height / 180).astype(int),
+          ((lon + 180) * width / 360).astype(int),
+        ]
+        fractions = np.bincount(zone, minlength=31)[None] / SIZE**2
+        lat, lon = lat.mean(keepdims=True), lon.mean(keepdims=True)
+        yield {
+          "image": np.moveaxis(image, 0, -1).astype(np.uint16),
+          "label": labels.geo_labels(fractions, lat, lon, product.date)[0],
+          "lat": np.float32(lat[0]),
+          "lon": np.float32(lon[0]),
+          "row": np.int32(row),
+          "col": np.int32(col),
+          "date": product.date.isoformat(),
+          "id": f"{path.stem}/{row}_{col}",
+          "product": product.name,
+          "mgrs": product.mgrs,
+          "baseline": product.baseline,
+          "relative_orbit": product.relative_orbit,
+          "cloud_fraction": np.float32(unclear),
+        }
+
+  return geo_tiles.write_records(output, examples(), CONFIG)
+
+
+def label_seconds(path):
+  """Seconds that splits, places and climate of a tile take."""
+  grid = tiles.open_tile(path).grid
+  places.select_places.cache_clear()
+  start = time.perf_counter()
+  places.select_places(grid, CONFIG.patches)
+  return time.perf_counter() - start
+
+
+def read_rate(path, count=500):
+  """Records a second that one thread reads at random and decompresses."""
+  source = array_record_data_source.ArrayRecordDataSource([str(path)])
+  order = np.random.default_rng(0).permutation(len(source))[:count]
+  start = time.perf_counter()
+  for index in order.tolist():
+    source[index]
+  return len(order) / (time.perf_counter() - start)
+
+
+def main():
+  """Prints a line for each layout and way."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--side", type=int, default=5490, help="pixels")
+  parser.add_argument("--rounds", type=int, default=3)
+  args = parser.parse_args()
+  ways = {"geojax": write_geojax, "rasterio": write_rasterio}
+  climate_maps.load()
+  with tempfile.TemporaryDirectory() as folder:
+    folder = pathlib.Path(folder)
+    paths = write_tiles(folder, args.side)
+    print(f"a tile of {args.side} x {args.side}, patches a second and process")
+    for layout, path in paths.items():
+      rates = {way: [] for way in ways}
+      for _ in range(args.rounds):
+        for way, write in ways.items():
+          start = time.perf_counter()
+          count = write(path, folder / f"{way}.array_record")
+          rates[way].append(count / (time.perf_counter() - start))
+      median = {way: statistics.median(rates[way]) for way in ways}
+      share = label_seconds(path) * median["geojax"] / count
+      print(
+        f"{layout:<14} geojax {median['geojax']:>6.0f}"
+        f"   rasterio {median['rasterio']:>6.0f}"
+        f"   ratio {median['geojax'] / median['rasterio']:>5.2f}"
+        f"   labels {100 * share:.1f} % of geojax's time"
+      )
+    raw = count * SIZE**2 * len(CONFIG.bands) * 2
+    output = folder / "geojax.array_record"
+    print(
+      f"{count} records, {output.stat().st_size / raw:.2f} of the raw bytes;"
+      f" {read_rate(output):.0f} read at random a second"
+    )
+  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  print(f"peak memory {peak:.2f} GiB")
+
+
+if __name__ == "__main__":
+  main()

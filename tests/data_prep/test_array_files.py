@@ -1,0 +1,105 @@
+"""Arrays of patches and labels: merged, checked, and built to records."""
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import array_files, build, geo_tiles, splits, tiles
+from geojax import encodings
+
+CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "arrays")
+COUNT = 300
+
+
+@pytest.fixture
+def label():
+  rng = np.random.default_rng(0)
+  climate = rng.dirichlet(np.ones(31), COUNT)
+  lat, lon = rng.uniform(-60, 80, COUNT), rng.uniform(-180, 180, COUNT)
+  day = rng.integers(1, 366, COUNT)
+  return np.float32(encodings.encode_label(climate, lat, lon, day))
+
+
+@pytest.fixture
+def images():
+  rng = np.random.default_rng(1)
+  return rng.integers(0, 9000, (COUNT, 128, 128, 10)).astype(np.uint16)
+
+
+def save(folder, images, **labels):
+  path = folder / "33UXP_2020_train_s2.npy"
+  np.save(path, images)
+  for name, values in labels.items():
+    np.save(folder / f"33UXP_2020_train_label_{name}.npy", values)
+  return path
+
+
+def test_arrays_become_records(tmp_path, images, label):
+  (tmp_path / "in").mkdir()
+  save(tmp_path / "in", images, geo=label)
+  builder = build.build("arrays", tmp_path / "out", tmp_path / "in")
+  left = COUNT - builder.counts["near another split"]
+  assert sum(builder.counts[split] for split in splits.SPLITS) == left > 200
+  built = tfds.builder_from_directory(tmp_path / "out/geo_tiles/arrays/1.0.0")
+  rule = CONFIG.patches.split
+  for index, split in enumerate(splits.SPLITS):
+    for record in built.as_data_source(split):
+      i = record["row"]
+      assert record["id"].decode() == f"33UXP_2020_train/{i}"
+      np.testing.assert_array_equal(record["image"], images[i])
+      np.testing.assert_array_equal(record["label"], label[i])
+      lat, lon = encodings.decode_coordinates(label[i, encodings.COORDS])
+      np.testing.assert_allclose([record["lat"], record["lon"]], [lat, lon])
+      assert rule.block_split(*rule.block_of(lat, lon)) == index
+      day = encodings.decode_day_of_year(label[i, encodings.DATE])
+      assert record["date"].decode() == f"-{round(float(day)):03d}"
+
+
+def test_labels_in_parts_are_put_together(tmp_path, images, label):
+  parts = {
+    "kg": label[:, :31],
+    "coords": label[:, 31:34],
+    "time": label[:, 34:],
+  }
+  path = save(tmp_path, images[:3], **{k: v[:3] for k, v in parts.items()})
+  opened = array_files.open_arrays(path, CONFIG)
+  np.testing.assert_array_equal(opened.label, label[:3])
+  # On disk until they are cut.
+  assert isinstance(opened.images, np.memmap)
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"geo": None}, r"no labels: neither .*label_geo.npy nor .*label_kg.npy"),
+    ({"geo": lambda v: v[:2]}, r"3 patches, but 2 labels"),
+    ({"geo": lambda v: v[:, :35]}, r"shape \(3, 35\), expected \[n, 36\]"),
+    ({"geo": lambda v: v * np.nan}, r"3 labels that are none, the first at 0"),
+    ({"geo": lambda v: v + 0.1}, r"3 labels that are none"),
+    ({"s2": lambda v: v[..., :9]}, r"expected \[n, 128, 128, 10\]"),
+    ({"s2": lambda v: v.astype(float)}, r"dtype float64, expected uint16"),
+  ],
+)
+def test_what_does_not_fit_is_told(tmp_path, images, label, change, message):
+  arrays = {"s2": images[:3], "geo": label[:3]}
+  for name, function in change.items():
+    arrays[name] = function and function(arrays[name])
+  labels = {"geo": arrays["geo"]} if arrays["geo"] is not None else {}
+  path = save(tmp_path, arrays["s2"], **labels)
+  with pytest.raises(tiles.TileError, match=message):
+    array_files.open_arrays(path, CONFIG)
+
+
+def test_a_truncated_file_is_told(tmp_path, images, label):
+  path = save(tmp_path, images[:3], geo=label[:3])
+  path.write_bytes(path.read_bytes()[:-100])
+  with pytest.raises(tiles.TileError, match=r"train_s2\.npy: "):
+    array_files.open_arrays(path, CONFIG)
+
+
+def test_no_arrays_is_an_error(tmp_path):
+  source = array_files.ArrayFiles()
+  with pytest.raises(tiles.TileError, match=r"--source=FOLDER"):
+    source.fetch(tmp_path, None)
+  with pytest.raises(tiles.TileError, match=r"no \*_s2\.npy"):
+    source.cut_tiles(tmp_path, tmp_path)
