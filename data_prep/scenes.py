@@ -18,11 +18,13 @@ class Scene:
     date: When the tile was seen.
     bands: Names of the bands to read, in order.
     about: Features that all patches of the tile share, by name.
+    order: Names of the tile's bands, where its file names none.
   """
 
   date: datetime.datetime
   bands: tuple[str, ...]
   about: dict[str, str | int] = dataclasses.field(default_factory=dict)
+  order: tuple[str, ...] = ()
 
   def prepare(self, patches):
     """Makes images of patches, and tells which are of no use.

@@ -182,8 +182,10 @@ def remove_offset(pixels, baseline):
   _check_baseline(baseline)
   if baseline < _OFFSET_BASELINE:
     return pixels
-  reflectance = np.maximum(pixels, _OFFSET + 1) - np.uint16(_OFFSET)
-  return np.where(pixels == 0, np.uint16(0), reflectance)
+  reflectance = np.maximum(pixels, np.uint16(_OFFSET + 1))
+  reflectance -= np.uint16(_OFFSET)
+  reflectance *= pixels != 0
+  return reflectance
 
 
 def upsample(plane):
@@ -685,7 +687,9 @@ class Sentinel2:
     product = self.describe(tile.path)
     return Sentinel2Scene(
       date=product.date,
-      bands=BANDS_11 if "SCL" in tile.bands else BANDS,
+      # A tile that names no bands has those that are agreed upon.
+      bands=BANDS_11 if "SCL" in (tile.bands or BANDS_11) else BANDS,
+      order=BANDS_11,
       baseline=product.baseline,
       about={
         "product": product.name,

@@ -80,7 +80,7 @@ class TilePatches:
     windows = np.lib.stride_tricks.sliding_window_view(
       pixels, (size, size), (0, 1)
     )
-    patches = np.moveaxis(windows[rows - top, cols - left], 1, -1)
+    patches = np.moveaxis(windows, 2, -1)[rows - top, cols - left]
     features, keep, left_out = self.scene.prepare(patches)
     features = {name: values[keep] for name, values in features.items()}
     rows, cols, index = rows[keep], cols[keep], index[keep]
@@ -121,6 +121,8 @@ def open_tile(path, config):
   try:
     tile = tiles.open_tile(path, config.dtype)
     scene = config.source.open_scene(tile)
+    if not tile.bands and len(scene.order) == tile.num_bands:
+      tile = dataclasses.replace(tile, bands=scene.order)
     tile.band_indices(scene.bands)
     chosen = places.select_places(tile.grid, config.patches, map_files)
   except ValueError as error:

@@ -227,7 +227,8 @@ class Tile:
     indices = self.band_indices(bands)
     with _open_page(self.path) as page:
       pixels = _read_window(page, row, col, height, width)
-    pixels = pixels[..., indices]
+    if indices != list(range(self.num_bands)):
+      pixels = pixels[..., indices]
     if pixels.dtype.kind == "f" and np.isnan(pixels).any():
       raise TileError(self.path, "NaN among the pixels")
     return pixels

@@ -39,7 +39,9 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   partial = folder / "metrics.partial"
   partial.write_text(json.dumps({**found, "baselines": beside}, indent=2))
   partial.replace(folder / "metrics.json")
-  draw_overview(predictions).savefig(folder / "overview.png", dpi=110, bbox_inches="tight")
+  draw_overview(predictions).savefig(
+    folder / "overview.png", dpi=110, bbox_inches="tight"
+  )
   print(closing_table(found, beside, split))
   print(f"metrics and picture: {folder}")
 

@@ -1,6 +1,6 @@
 """Which centers should a mixture have? Table and picture of an experiment.
 
-  python experiments/benchmarks/centers.py --output=centers
+  python -m experiments.benchmarks.centers --output=centers
 
 Every initialisation x number of centers x frozen or learned kappa and mu, for
 train sets of 10^3 to 10^6 patches of the `earth` data set; beside them a

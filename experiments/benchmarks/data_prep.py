@@ -1,6 +1,6 @@
 """Speed of tiles to labelled records, beside rasterio and NumPy.
 
-  python experiments/benchmarks/data_prep.py [--side 5490] [--rounds 3]
+  python -m experiments.benchmarks.data_prep [--side 5490] [--rounds 3]
 
 Makes a Sentinel-2 tile of smooth noise, uncompressed and deflated, and turns it
 into records in one process (needs the extra `[bench]`):
@@ -15,6 +15,7 @@ that of the process, over all that it did.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import resource
 import statistics
@@ -40,6 +41,14 @@ from data_prep import (
 
 PRODUCT = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
 CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "sentinel2")
+# All of the tile is train.
+CONFIG = dataclasses.replace(
+  CONFIG,
+  patches=dataclasses.replace(
+    CONFIG.patches,
+    split=dataclasses.replace(CONFIG.patches.split, validation=0, test=0),
+  ),
+)
 SIZE = CONFIG.patches.size
 
 
@@ -57,7 +66,6 @@ def make_planes(side):
 
 def write_tiles(folder, side):
   """Writes the tile in both layouts; returns their paths by name."""
-  # In one block of the split rule, so that all of it is train.
   grid = tiles.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633)
   paths = {}
   for layout in ("deflate", "uncompressed"):

@@ -1,6 +1,6 @@
 """Time and memory of the mixture loss: dense, fused, and in plain PyTorch.
 
-  python experiments/benchmarks/loss.py [--centers 1024 32768] [--rounds 7]
+  python -m experiments.benchmarks.loss [--centers 1024 32768] [--rounds 7]
 
 Forward and backward of the head and the loss, by all parameters and the
 features. PyTorch (extra `[bench]`) comes in two forms, both with log-softmax

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import tifffile
 
 from data_prep import build, sentinel2, tile_patches, tiles
 
@@ -153,6 +154,23 @@ def test_the_layout_of_a_tile_does_not_matter(tmp_path, monkeypatch):
   ):
     assert a["id"] == b["id"]
     np.testing.assert_array_equal(a["image"], b["image"])
+
+
+@pytest.mark.parametrize("num_bands", [11, 10])
+def test_bands_without_names_are_those_agreed_upon(tmp_path, num_bands):
+  pixels = make_pixels(0)[:num_bands]
+  path = write(tmp_path / "in", OLD, pixels, sentinel2.BANDS_11[:num_bands])
+  with tifffile.TiffFile(path, mode="r+") as tif:
+    tif.pages.first.tags[42112].overwrite("<GDALMetadata></GDALMetadata>")
+  if num_bands == 10:
+    with pytest.raises(tiles.TileError, match="band SCL"):
+      build_to(tmp_path, tmp_path / "in", strict=True)
+    return
+  build_to(tmp_path, tmp_path / "in")
+  for record in records_of(tmp_path):
+    row, col = record["row"], record["col"]
+    window = pixels[1:, row : row + 128, col : col + 128]
+    np.testing.assert_array_equal(record["image"], np.moveaxis(window, 0, -1))
 
 
 def test_a_dem_adds_terrain(tmp_path):

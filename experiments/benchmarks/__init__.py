@@ -1,0 +1,1 @@
+"""Measurements that the README speaks of; run with `python -m`."""
