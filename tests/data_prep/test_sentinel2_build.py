@@ -217,3 +217,42 @@ def test_real_patches_of_bigearthnet(shared_data, tmp_path):
     blue = tiles.open_tile(source / name / f"{name}_B02.tif")
     pixels = dataclasses.replace(blue, bands=("B02",)).read(["B02"])
     np.testing.assert_array_equal(record["image"][..., :1], pixels)
+
+
+@pytest.mark.shared_data
+def test_clouds_of_a_real_scene(shared_data, tmp_path):
+  """Its quarters hold 9, 30, 0 and 0 % of no data, defects and cloud."""
+  folder = shared_data / "sentinel2/landcovernet/image1_36N_date-unknown"
+  files = {
+    "SCL": "Scene Classification Layer",
+    **{"B02": "blue", "B03": "green", "B04": "red", "B08": "NIR"},
+    "B05": "Vegetation Red Edge",
+    "B06": "Vegetation Red Edge B06",
+    "B07": "Vegetation Red Edge B07",
+    **{"B8A": "Narrow NIR", "B11": "SWIR", "B12": "SWIR B12"},
+  }
+  assert tuple(files) == sentinel2.BANDS_11
+  opened = {
+    band: dataclasses.replace(
+      tiles.open_tile(folder / f"{name}.tif"), bands=(band,)
+    )
+    for band, name in files.items()
+  }
+  planes = {band: t.read([band])[..., 0] for band, t in opened.items()}
+  # The sample tells no product: a name of the time before the offset.
+  name = OLD.replace("33UXP", "36SWD")
+  grid = opened["SCL"].grid
+  write(tmp_path / "in", name, list(planes.values()), grid=grid)
+  builder = build_to(tmp_path, tmp_path / "in")
+  assert builder.counts[sentinel2.CLOUD] + builder.counts["no data"] == 1
+  records = {(r["row"], r["col"]): r for r in records_of(tmp_path)}
+  assert len(records) == 3
+  for (row, col), record in records.items():
+    window = slice(row, row + 128), slice(col, col + 128)
+    unclear = np.isin(planes["SCL"][window], (0, 1, 8, 9)).mean()
+    assert unclear < 0.1
+    for band, plane in enumerate(list(planes.values())[1:]):
+      np.testing.assert_array_equal(record["image"][..., band], plane[window])
+    # 36.14 N 33.52 E.
+    assert abs(record["lat"] - 36.14) < 0.03
+    assert abs(record["lon"] - 33.52) < 0.03
