@@ -6,7 +6,8 @@
 leaves the records in `<output>/geo_tiles/<config>/<version>/`, and what became
 of the tiles in `report.json` and `places.png` of `<output>`. A build that was
 killed is started again by the same command: tiles that are whole are not cut
-again, and records appear under their name only when all of them are there.
+again nor whole shards written, and records appear under their name only when
+all of them are there.
 
 Exits with 0; with 1 if there is no data set, and with 3 if there is one that
 lacks tiles which could not be used.
@@ -171,12 +172,14 @@ def build(
       executor_map=executor_map,
       strict=strict,
       errors=errors,
+      shard_dir=tile_dir / "shards",
     )
     # TFDS announces a download that there is not.
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
       )
+    shutil.rmtree(tile_dir / "shards")
   return builder
 
 

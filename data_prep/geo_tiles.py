@@ -11,8 +11,12 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import dataclasses
 import functools
+import hashlib
 import json
 import os
+import pathlib
+import pickle
+import shutil
 import typing
 
 import numpy as np
@@ -196,6 +200,43 @@ def write_shard(path, tile_paths, split, config, strict=True):
   return report
 
 
+def write_shard_once(path, tile_paths, split, config, strict, folder):
+  """`write_shard`, unless a build that was killed had it finished.
+
+  Args:
+    path: As of `write_shard`, as are `tile_paths`, `split`, `config`, `strict`.
+    folder: Where finished shards are kept. One goes by its tiles, their sizes
+      and times, and the settings.
+
+  Returns:
+    A `ShardReport`.
+  """
+  stats = [os.stat(tile_path) for tile_path in tile_paths]
+  origin = [
+    config.settings(),
+    split,
+    strict,
+    [os.fspath(tile_path) for tile_path in tile_paths],
+    [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+  ]
+  origin = json.dumps(origin).encode()
+  name = hashlib.blake2b(origin, digest_size=16).hexdigest()
+  kept, told = (pathlib.Path(folder) / f"{name}{s}" for s in ("", ".report"))
+  # The report is written last, so what has one is whole.
+  if not (kept.exists() and told.exists()):
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    report = write_shard(kept, tile_paths, split, config, strict)
+    partial = told.with_suffix(".partial")
+    partial.write_bytes(pickle.dumps(report))
+    partial.replace(told)
+  try:
+    os.link(kept, path)
+  except OSError:
+    # A file system without links, or another one.
+    shutil.copyfile(kept, path)
+  return pickle.loads(told.read_bytes())
+
+
 def write_records(path, examples, config):
   """Writes records to a file.
 
@@ -344,6 +385,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     executor_map=map,
     strict=True,
     errors=(),
+    shard_dir=None,
     **kwargs,
   ):
     """A builder of one config.
@@ -353,11 +395,14 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       executor_map: `map`, or that of an executor of processes.
       strict: Whether the first tile that cannot be used ends the build.
       errors: `tiles.TileError`s of tiles that could not even be made.
+      shard_dir: Where shards are kept that are finished, as of
+        `write_shard_once`, so that a build that was killed goes on; or None.
       **kwargs: As of `tfds.core.DatasetBuilder`: `config`, `data_dir`.
     """
     self._tile_paths = list(tile_paths)
     self._map = executor_map
     self._strict = strict
+    self._shard_dir = shard_dir
     # Known after a build: patches by split and by reason for leaving them out,
     # the errors of tiles, and by split the records' places, as of ShardReport.
     self.counts = collections.Counter()
@@ -399,9 +444,12 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       groups += mine
       shard_splits += [split] * len(mine)
     self._check_splits(shard_splits.count)
-    write = functools.partial(
-      write_shard, config=self.builder_config, strict=self._strict
-    )
+    settings = {"config": self.builder_config, "strict": self._strict}
+    write = functools.partial(write_shard, **settings)
+    if self._shard_dir is not None:
+      write = functools.partial(
+        write_shard_once, folder=self._shard_dir, **settings
+      )
     reports = []
     num_places = sum(
       counts[split] for counts in per_tile for split in templates

@@ -112,8 +112,7 @@ def kill_while_writing(output, num_workers):
   process = start(*smoke_to(output, num_workers))
   try:
     deadline = time.monotonic() + 120
-    pattern = "geo_tiles/earth_smoke/incomplete.*/*.array_record*"
-    while not list(output.glob(pattern)):
+    while not list(output.glob("tiles/earth_smoke/shards/*")):
       assert process.poll() is None, process.communicate()
       assert time.monotonic() < deadline
       time.sleep(0.002)
@@ -258,6 +257,31 @@ def test_unknown_arguments_are_refused(argument, tmp_path):
   process.communicate()
   assert process.returncode != 0
   assert not list(tmp_path.iterdir())
+
+
+def test_finished_shards_are_not_written_again(
+  monkeypatch, capsys, smoke, tiles_only
+):
+  """A build that fails at its last shard, and one after it."""
+  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
+  real, written = geo_tiles.write_shard, []
+
+  def write_until_full(path, tile_paths, split, *args):
+    if split == "test" and not written.count("full"):
+      written.append("full")
+      raise OSError("no space left on device")
+    written.append(split)
+    return real(path, tile_paths, split, *args)
+
+  monkeypatch.setattr(geo_tiles, "write_shard", write_until_full)
+  assert "no space left" in smoke_fails(capsys, tiles_only)
+  before = written.count("train")
+  assert before > 1
+  build.build("earth_smoke", tiles_only, strict=True)
+  assert written.count("train") == before
+  assert written[-1] == "test"
+  assert contents(tiles_only) == contents(smoke)
+  assert not (tiles_only / "tiles/earth_smoke/shards").exists()
 
 
 def test_an_interrupt_ends_the_workers(tiles_only):
