@@ -15,6 +15,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from geojax.models.norms import BatchNorm
+
 
 @jax.custom_vjp
 def depthwise_conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -116,10 +118,7 @@ class CoreBlock(nn.Module):
     """Applies the block; `train` chooses the batch's own statistics."""
 
     def norm(name):
-      # PyTorch's momentum of 0.1 is 0.9 here.
-      return nn.BatchNorm(
-        use_running_average=not train, momentum=0.9, name=name
-      )
+      return BatchNorm(use_running_average=not train, name=name)
 
     residual = x
     if x.shape[-1] != self.width:
