@@ -90,6 +90,7 @@ class DepthwiseConv(nn.Module):
 class SqueezeExcitation(nn.Module):
   """Scales each channel by a gate read off the whole image."""
 
+  excitation: str = "gate"
   reduction: int = 16
 
   @nn.compact
@@ -105,13 +106,15 @@ class SqueezeExcitation(nn.Module):
     gate = jnp.mean(x, axis=(1, 2))
     gate = nn.Dense(channels // self.reduction, use_bias=False)(gate)
     gate = nn.Dense(channels, use_bias=False)(nn.relu(gate))
-    return x * nn.sigmoid(gate)[:, None, None, :]
+    gated = x * nn.sigmoid(gate)[:, None, None, :]
+    return x * gated if self.excitation == "published" else gated
 
 
 class CoreBlock(nn.Module):
   """The Core block: `[batch, height, width, C] -> [..., width]`."""
 
   width: int
+  excitation: str = "gate"
 
   @nn.compact
   def __call__(self, x, *, train: bool):
@@ -127,7 +130,7 @@ class CoreBlock(nn.Module):
     x = nn.relu6(norm("norm1")(nn.Dense(self.width, name="conv1")(x)))
     x = nn.relu6(norm("norm2")(DepthwiseConv(name="conv2")(x)))
     x = norm("norm3")(nn.Conv(self.width, (3, 3), name="conv3")(x))
-    x = SqueezeExcitation(name="squeeze")(x)
+    x = SqueezeExcitation(self.excitation, name="squeeze")(x)
     return nn.relu6(x + residual)
 
 
@@ -181,6 +184,7 @@ class CoreEncoder(nn.Module):
   widths: Sequence[int] = (40, 80, 160, 320)
   patch_size: int = 1
   dropout: float = 0.0
+  excitation: str = "gate"
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
@@ -211,12 +215,13 @@ class CoreEncoder(nn.Module):
     x = images
     if self.patch_size > 1:
       x = space_to_depth(x, self.patch_size)
-    x = CoreBlock(self.widths[0], name="stem")(x, train=train)
+    x = CoreBlock(self.widths[0], self.excitation, name="stem")(x, train=train)
     for stage, (depth, width) in enumerate(
       zip(self.depths, self.widths, strict=True)
     ):
       for block in range(depth):
-        x = CoreBlock(width, name=f"stage{stage}_block{block}")(x, train=train)
+        name = f"stage{stage}_block{block}"
+        x = CoreBlock(width, self.excitation, name=name)(x, train=train)
       x = max_pool_2x2(x)
     features = jnp.mean(x, axis=(1, 2))
     return nn.Dropout(self.dropout, deterministic=not train)(features)
