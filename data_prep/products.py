@@ -116,7 +116,7 @@ def parse_product(name, default_baseline=None):
   if baseline is None:
     raise ValueError(
       f"{name!r} does not tell the processing baseline, on which the offset of"
-      " the pixels depends; the config key default_baseline gives one"
+      " the pixels depends; --default_baseline gives one"
     )
   check_baseline(baseline)
   return Product(name, date, baseline, mgrs, orbit)

@@ -61,7 +61,7 @@ def test_names_of_bigearthnet(digits, time):
   ],
 )
 def test_a_baseline_that_is_not_told_is_asked_for(name):
-  with pytest.raises(ValueError, match="config key default_baseline"):
+  with pytest.raises(ValueError, match="--default_baseline gives one"):
     products.parse_product(name)
   assert products.parse_product(name, "04.00").baseline == "04.00"
   with pytest.raises(ValueError, match=r"expected one such as '04\.00'"):
