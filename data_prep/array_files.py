@@ -34,18 +34,7 @@ class ArrayFiles:
   features: ClassVar[dict[str, type]] = {}
 
   def fetch(self, download_dir, manual_dir):
-    """Makes sure that the folder is there.
-
-    Args:
-      download_dir: Folder for downloads; there are none.
-      manual_dir: Folder of the user's own files.
-
-    Returns:
-      The folder to read from.
-
-    Raises:
-      tiles.TileError: If there is no such folder.
-    """
+    """Makes sure that the folder is there; see `sources.require_folder`."""
     del download_dir
     return sources.require_folder(manual_dir, "arrays")
 

@@ -88,10 +88,7 @@ class Sentinel2:
     Raises:
       tiles.TileError: If there is nothing to make tiles of.
     """
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.glob(".*.tmp"):
-      leftover.unlink()
+    directory = sources.make_folder(directory)
     inputs, looked_for = self._find_inputs(folder, directory)
     if not inputs:
       raise tiles.TileError(folder, f"no {looked_for} in it or below")

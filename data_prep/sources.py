@@ -1,4 +1,4 @@
-"""What sources share: the user's folder, and errors that name their file."""
+"""What sources share: the folders they work in, and errors that name a file."""
 
 import contextlib
 import pathlib
@@ -25,6 +25,22 @@ def require_folder(manual_dir, contents):
       f"no such folder; pass --source=FOLDER, where you have the {contents}",
     )
   return pathlib.Path(manual_dir)
+
+
+def make_folder(directory):
+  """Makes a folder for tiles, and clears away what a killed run left half done.
+
+  Args:
+    directory: The folder.
+
+  Returns:
+    The folder's path.
+  """
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  for leftover in directory.glob(".*.tmp"):
+    leftover.unlink()
+  return directory
 
 
 @contextlib.contextmanager
