@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_prep import sentinel2, splits, tiles
+from data_prep import products, sources, splits, tiles
 from geojax import encodings, sphere
 
 _IMAGES, _LABEL = "_s2.npy", "_label_"
@@ -29,29 +29,14 @@ _HALF_SIDE_KM = 0.64
 class ArrayFiles:
   """Arrays of patches below a folder, as a source of `geo_tiles`."""
 
-  bands: ClassVar[tuple[str, ...]] = sentinel2.BANDS
+  bands: ClassVar[tuple[str, ...]] = products.BANDS
   # What records tell beside image, label, place and date.
   features: ClassVar[dict[str, type]] = {}
 
   def fetch(self, download_dir, manual_dir):
-    """Makes sure that the folder is there.
-
-    Args:
-      download_dir: Folder for downloads; there are none.
-      manual_dir: Folder of the user's own files.
-
-    Returns:
-      The folder to read from.
-
-    Raises:
-      tiles.TileError: If there is no such folder.
-    """
+    """Makes sure that the folder is there; see `sources.require_folder`."""
     del download_dir
-    if manual_dir is None or not pathlib.Path(manual_dir).is_dir():
-      raise tiles.TileError(
-        manual_dir or "arrays", "no such folder; pass --source=FOLDER"
-      )
-    return pathlib.Path(manual_dir)
+    return sources.require_folder(manual_dir, "arrays")
 
   def cut_tiles(self, directory, folder, executor_map=map):
     """Finds the arrays; there is nothing to cut.

@@ -25,7 +25,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from data_prep import labels, rasters, scenes, splits, tiles
+from data_prep import labels, rasters, scenes, sources, splits, tiles
 from data_prep.rasters import HEIGHT, MONTHS, WIDTH, YEAR
 from geojax import climate
 
@@ -148,10 +148,7 @@ class Earth:
     Raises:
       rasters.RasterError: If a raster cannot be read.
     """
-    directory = pathlib.Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    for leftover in directory.glob(".*.tmp"):
-      leftover.unlink()
+    directory = sources.make_folder(directory)
     paths = {}
     todo = {month: [] for month in MONTHS}
     for row, col in self.blocks():

@@ -144,11 +144,7 @@ def _log_peak(kappa):
   return jnp.log(peak_ratio(kappa)) - LOG_2PI
 
 
-@_log_peak.defjvp
-@jax.jit
-def _log_peak_jvp(primals, tangents):
-  (kappa,), (kappa_dot,) = primals, tangents
-  return _log_peak(kappa), mean_depth(kappa) * kappa_dot
+_log_peak.defjvps(lambda kappa_dot, _, kappa: mean_depth(kappa) * kappa_dot)
 
 
 @jax.custom_jvp
@@ -157,11 +153,9 @@ def _log_normalizer(kappa):
   return kappa - _log_peak(kappa)
 
 
-@_log_normalizer.defjvp
-@jax.jit
-def _log_normalizer_jvp(primals, tangents):
-  (kappa,), (kappa_dot,) = primals, tangents
-  return _log_normalizer(kappa), mean_resultant_length(kappa) * kappa_dot
+_log_normalizer.defjvps(
+  lambda kappa_dot, _, kappa: mean_resultant_length(kappa) * kappa_dot
+)
 
 
 @jax.custom_jvp
@@ -170,8 +164,6 @@ def _entropy(kappa):
   return kappa * mean_depth(kappa) - _log_peak(kappa)
 
 
-@_entropy.defjvp
-@jax.jit
-def _entropy_jvp(primals, tangents):
-  (kappa,), (kappa_dot,) = primals, tangents
-  return _entropy(kappa), -kappa * mean_slope(kappa) * kappa_dot
+_entropy.defjvps(
+  lambda kappa_dot, _, kappa: -kappa * mean_slope(kappa) * kappa_dot
+)

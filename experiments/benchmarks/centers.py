@@ -15,6 +15,7 @@ line of results.jsonl each. A run that was stopped goes on where it was.
 """
 
 import argparse
+import collections
 import dataclasses
 import functools
 import itertools
@@ -25,7 +26,6 @@ import time
 
 import jax
 import jax.numpy as jnp
-import matplotlib.figure
 import numpy as np
 import optax
 import tqdm
@@ -33,6 +33,7 @@ from scipy import ndimage
 
 from data_prep import earth, geo_tiles, places, splits, tiles
 from geojax import centers, encodings, losses, mixture, sphere
+from geojax.views import plots
 
 NUM_TRAIN = (1_000, 10_000, 100_000, 1_000_000)
 NUM_CENTERS = tuple(2**n for n in range(6, 16))
@@ -378,68 +379,29 @@ def print_table(rows):
 
 def draw(rows):
   """Draws nll and median distance over the number of centers."""
-  sizes = sorted({row["num_train"] for row in rows})
-  figure = matplotlib.figure.Figure(
-    figsize=(2.9 * len(sizes), 5.6), layout="constrained"
-  )
-  axes = figure.subplots(
-    2, len(sizes), sharex=True, sharey="row", squeeze=False
-  )
-  styles = {"none": ("-", "frozen"), "kappa+mu": ("--", "kappa and mu learned")}
-  for col, size in enumerate(sizes):
-    mine = [row for row in rows if row["num_train"] == size]
-    for line, name in enumerate(("nll_nats", "median_km")):
-      panel = axes[line, col]
-      for index, method in enumerate(centers.METHODS):
-        for learned, (style, _) in styles.items():
-          points = sorted(
-            (row["num_centers"], row[name])
-            for row in mine
-            if row.get("method") == method and row.get("learned") == learned
-          )
-          if points:
-            panel.plot(
-              *zip(*points, strict=True),
-              style,
-              color=f"C{index}",
-              marker="o",
-              markersize=3,
-            )
-      if name == "median_km":
-        classes = sorted(
-          (row["num_centers"], row[name])
-          for row in mine
-          if row["head"] == "classification" and row["method"] == "train_subset"
-        )
-        if classes:
-          panel.plot(*zip(*classes, strict=True), ":.", color="black")
-        for row in mine:
-          if row["head"] == "regression":
-            panel.axhline(row[name], color="gray", linewidth=1)
-      if name == "nll_nats":
-        # Beyond, a mixture is worse than no knowledge by far.
-        panel.set_ylim(-3.2, 4)
-      panel.set_xscale("log", base=2)
-      panel.grid(alpha=0.3)
-    axes[0, col].set_title(f"{size:,} train patches", fontsize=10)
-    axes[1, col].set_xlabel("centers")
-  axes[0, 0].set_ylabel("test nll in nats")
-  axes[1, 0].set_ylabel("test median distance in km")
-  handles = [
-    matplotlib.lines.Line2D([], [], color=f"C{i}", label=method)
-    for i, method in enumerate(centers.METHODS)
-  ]
-  handles += [
-    matplotlib.lines.Line2D([], [], color="black", linestyle=s, label=label)
-    for s, label in (*styles.values(), (":", "classification, train_subset"))
-  ]
-  handles.append(
-    matplotlib.lines.Line2D([], [], color="gray", label="regression")
-  )
-  figure.legend(
-    handles=handles, loc="outside lower center", ncols=5, fontsize=9
-  )
-  return figure
+  shown = {
+    "none": "frozen",
+    "kappa+mu": "kappa and mu learned",
+    "classification": "classification",
+  }
+  curves, regression_km = collections.defaultdict(dict), {}
+  for row in rows:
+    size, head = row["num_train"], row["head"]
+    if head == "regression":
+      regression_km[size] = row["median_km"]
+      continue
+    variant = row.get("learned", head)
+    nll = row["nll_nats"]
+    if head == "classification":
+      # One stands for all; its nll is not what it was trained for.
+      if row["method"] != "train_subset":
+        continue
+      nll = np.nan
+    if variant in shown:
+      key = row["method"], shown[variant]
+      point = row["num_centers"], nll, row["median_km"]
+      curves[size].setdefault(key, []).append(point)
+  return plots.centers_comparison(curves, regression_km)
 
 
 def main():

@@ -35,7 +35,7 @@ from data_prep import (
   geo_tiles,
   labels,
   places,
-  sentinel2,
+  products,
   tiles,
 )
 
@@ -56,7 +56,7 @@ def make_planes(side):
   """Yields bands: smooth noise and a little rough noise, as of a landscape."""
   rng = np.random.default_rng(0)
   yield np.full((side, side), 4, np.uint16)
-  for _ in sentinel2.BANDS:
+  for _ in products.BANDS:
     coarse = rng.normal(size=(side // 8 + 2, side // 8 + 2))
     smooth = ndimage.zoom(ndimage.gaussian_filter(coarse, 2), 8, order=1)
     plane = 3000 + 4000 * smooth[:side, :side]
@@ -74,7 +74,7 @@ def write_tiles(folder, side):
   tiles.write_planes(
     paths["deflate"],
     make_planes(side),
-    bands=sentinel2.BANDS_11,
+    bands=products.BANDS_11,
     grid=grid,
     dtype="uint16",
     date=None,
@@ -92,7 +92,7 @@ def write_tiles(folder, side):
       "transform": source.transform,
     }
     with rasterio.open(paths["uncompressed"], "w", **profile) as target:
-      for band, name in enumerate(sentinel2.BANDS_11, 1):
+      for band, name in enumerate(products.BANDS_11, 1):
         target.write(source.read(band), band)
         target.set_band_description(band, name)
   return paths
@@ -109,7 +109,7 @@ def write_rasterio(path, output):
   mine = np.flatnonzero(chosen.split == 0)
   zones = climate_maps.load().zones
   height, width = zones.shape
-  product = sentinel2.parse_product(path.name)
+  product = products.parse_product(path.name)
 
   def examples():
     with rasterio.open(path) as source:

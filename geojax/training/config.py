@@ -74,6 +74,9 @@ def default_config() -> ml_collections.ConfigDict:
   config.mixture.num_centers = 512
   # How centers are laid out, see geojax/centers.py.
   config.mixture.centers = "train_subset"
+  # For "train_subset": least distance between two centers. Data of a small
+  # region hold few places so far apart: lower it, or num_centers.
+  config.mixture.min_distance_km = 50.0
   # Initial log concentration of every center; exp(5) holds half of its mass
   # within 620 km.
   config.mixture.log_kappa = 5.0
@@ -169,7 +172,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ConfigError(f"config.{key} must be at least 1, got {given[key]}")
   if not given["mixture.temperature"] > 0:
     raise ConfigError("config.mixture.temperature must be greater than 0")
-  for key in ("mixture.chunk_size", "mixture.mode_blur_km"):
+  not_negative = (
+    "mixture.chunk_size mixture.min_distance_km mixture.mode_blur_km"
+  )
+  for key in not_negative.split():
     if not given[key] >= 0:
       raise ConfigError(f"config.{key} must not be negative, got {given[key]}")
   if not 0 <= given["mixture.spacing_mass"] < 1:

@@ -53,11 +53,13 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
 
   Raises:
     ConfigError: The config can't be run, or the workdir holds another's run.
-    DatasetError: The config's data set is not on disk.
+    DatasetError: The config's data set is not on disk, or a split of it is
+      empty.
     NonFiniteError: A loss or gradient is not finite.
   """
   config_lib.check_config(config)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
+  dataset.check_splits()
   _refuse_another(workdir, config)
   mesh = sharding.create_mesh()
   for rows in (config.data.batch_size, config.data.eval_batch_size):
@@ -270,13 +272,22 @@ def _initial_mixture(config, dataset, *, resumed):
       "log_kappa": log_kappa,
     }
   spacing_mass = config.mixture.spacing_mass
-  mu, by_spacing = centers.initialize(
-    config.mixture.centers,
-    train_places(dataset, at_most=_PLACES_PER_CENTER * num_centers),
-    num_centers,
-    seed=config.seed,
-    mass=spacing_mass or 0.5,
-  )
+  try:
+    mu, by_spacing = centers.initialize(
+      config.mixture.centers,
+      train_places(dataset, at_most=_PLACES_PER_CENTER * num_centers),
+      num_centers,
+      seed=config.seed,
+      min_distance_km=config.mixture.min_distance_km,
+      mass=spacing_mass or 0.5,
+    )
+  except ValueError as error:
+    keys = ["config.mixture.num_centers"]
+    if config.mixture.centers == "train_subset":
+      keys.append("config.mixture.min_distance_km")
+    raise ConfigError(
+      f"{' or '.join(keys)} does not fit {config.data.name}: {error}"
+    ) from error
   return {"mu": mu, "log_kappa": by_spacing if spacing_mass else log_kappa}
 
 

@@ -15,6 +15,8 @@ import tensorflow_datasets as tfds
 
 from geojax.training.errors import DatasetError
 
+SPLITS = ("train", "validation", "test")
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -46,13 +48,27 @@ class Dataset:
     Raises:
       DatasetError: The data set has no such split, or no record in it.
     """
-    splits = self.builder.info.splits
-    if split not in splits or not splits[split].num_examples:
+    if split not in self._filled():
       raise DatasetError(
         f"{self.builder.data_path} has no records in split {split!r}; it has"
-        f" {', '.join(name for name in splits if splits[name].num_examples)}"
+        f" {', '.join(self._filled())}"
       )
     return self._open(split, ("image", "label"))
+
+  def check_splits(self) -> None:
+    """Checks that every split a run needs holds records.
+
+    Raises:
+      DatasetError: One does not; says how to build it.
+    """
+    missing = [name for name in SPLITS if name not in self._filled()]
+    if missing:
+      raise DatasetError(
+        f"{self.builder.data_path} has no records in {', '.join(missing)}: a"
+        " run trains on train, is watched on validation and ends on test. Build"
+        " with --validation and --test above 0, and from more tiles or with a"
+        " smaller --block_deg where too few places are left for them"
+      )
 
   def labels(self, split: str, at_most: int | None = None) -> np.ndarray:
     """Reads the labels of a split alone.
@@ -68,6 +84,11 @@ class Dataset:
     every = 1 if at_most is None else -(-len(records) // at_most)
     labels = records[::every].batch(1024).to_iter_dataset()
     return np.concatenate([batch["label"] for batch in labels])
+
+  def _filled(self):
+    """Names of the splits that hold records."""
+    splits = self.builder.info.splits
+    return [name for name in splits if splits[name].num_examples]
 
   def _open(self, split, names):
     # The data source of TFDS always decodes every feature; so take its raw
@@ -100,9 +121,18 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
     key=lambda path: [int(part) for part in path.name.split(".")],
   )
   if not versions:
+    built = sorted(
+      {
+        path.parent.relative_to(data_dir).as_posix()
+        for path in pathlib.Path(data_dir).glob("*/*/[0-9]*.*.*")
+      }
+    )
     raise DatasetError(
-      f"data set {name} is not built in {data_dir}; build it with: python -m"
-      f" data_prep.build --config={name.split('/')[-1]} --output={data_dir}"
+      f"data set {name} is not built in {data_dir}"
+      + (f", but {', '.join(built)} is" if built else "")
+      + "; build it with: python -m data_prep.build"
+      f" --config={name.split('/')[-1]} --output={data_dir}"
+      " (and --source=DIR where the tiles are your own)"
     )
   builder = tfds.builder_from_directory(str(versions[-1]))
   metadata = builder.info.metadata

@@ -6,7 +6,7 @@ Nothing is fetched: land is that of the climate map handed in.
 import cartopy.crs as ccrs
 import matplotlib.figure
 import numpy as np
-from matplotlib import colors
+from matplotlib import colors, lines
 
 from geojax import climate, sphere
 
@@ -15,6 +15,7 @@ _DISTANCE_NORM = colors.BoundaryNorm(
   [0, 250, 750, 1500, 2500, 5000, 20016], 256
 )
 _DISTANCE_COLOURS = "viridis_r"
+_STYLES = ("-", "--", ":", "-.")
 
 
 def prediction_overview(
@@ -50,6 +51,63 @@ def prediction_overview(
   _draw_places(world, place_true, place_predicted, climate_map, max_lines)
   _draw_classes(figure.add_subplot(grid[1, 0]), zone_true, zone_predicted)
   _draw_days(figure.add_subplot(grid[1, 1]), day_true, day_predicted)
+  return figure
+
+
+def centers_comparison(curves, regression_km) -> matplotlib.figure.Figure:
+  """Draws test nll and median distance over a mixture's number of centers.
+
+  Args:
+    curves: By number of train patches a dict; in it, by how the centers are
+      laid out and by how they are trained, an array of number of centers, nll
+      in nats and median distance in km, shape `[count, 3]`, in any order. NaN
+      is left out.
+    regression_km: Median distance of a regression by number of train patches.
+
+  Returns:
+    The figure: a column a number of train patches, nll above, distance below.
+  """
+  sizes = sorted(curves.keys() | regression_km.keys())
+  methods, variants = (
+    list(
+      dict.fromkeys(key[i] for size in sizes for key in curves.get(size, ()))
+    )
+    for i in (0, 1)
+  )
+  colour = {method: f"C{i}" for i, method in enumerate(methods)}
+  style = dict(zip(variants, _STYLES, strict=False))
+  figure = matplotlib.figure.Figure(
+    figsize=(2.9 * len(sizes), 5.6), layout="constrained"
+  )
+  axes = figure.subplots(
+    2, len(sizes), sharex=True, sharey="row", squeeze=False
+  )
+  for size, (above, below) in zip(sizes, axes.T, strict=True):
+    for (method, variant), points in curves.get(size, {}).items():
+      num_centers, nll_nats, median_km = np.array(sorted(points)).T
+      look = {"color": colour[method], "linestyle": style[variant]}
+      above.plot(num_centers, nll_nats, marker="o", markersize=3, **look)
+      below.plot(num_centers, median_km, marker="o", markersize=3, **look)
+    if size in regression_km:
+      below.axhline(regression_km[size], color="gray", linewidth=1)
+    above.set_title(f"{size:,} train patches", fontsize=10)
+    below.set_xlabel("centers")
+    for panel in (above, below):
+      panel.set_xscale("log", base=2)
+      panel.grid(alpha=0.3)
+  # Beyond, a mixture is worse than no knowledge by far.
+  axes[0, 0].set_ylim(-3.2, 4)
+  axes[0, 0].set_ylabel("test nll in nats")
+  axes[1, 0].set_ylabel("test median distance in km")
+  looks = {method: {"color": colour[method]} for method in methods}
+  looks |= {v: {"color": "black", "linestyle": style[v]} for v in variants}
+  looks["regression"] = {"color": "gray", "linewidth": 1}
+  figure.legend(
+    handles=[lines.Line2D([], [], label=k, **v) for k, v in looks.items()],
+    loc="outside lower center",
+    ncols=5,
+    fontsize=9,
+  )
   return figure
 
 

@@ -11,7 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 import tifffile
 
-from data_prep import build, sentinel2, tile_patches, tiles
+from data_prep import build, products, tile_patches, tiles
 
 OLD = "S2A_MSIL2A_20200110T101411_N0213_R022_T33UXP_20200110T120000"
 NEW = "S2B_MSIL2A_20220105T101411_N0301_R022_T33UXP_20220106T120000"
@@ -28,7 +28,7 @@ def make_pixels(seed):
   return pixels
 
 
-def write(folder, name, pixels, bands=sentinel2.BANDS_11, grid=GRID):
+def write(folder, name, pixels, bands=products.BANDS_11, grid=GRID):
   folder.mkdir(exist_ok=True)
   path = folder / f"{name}_s2.tif"
   tiles.write_planes(
@@ -60,8 +60,8 @@ def test_records_hold_the_pixels_and_what_the_product_tells(tmp_path):
   builder = build_to(tmp_path, tmp_path / "in")
   assert {name: count for name, count in builder.counts.items() if count} == {
     "train": 3,
-    sentinel2.CLOUD: 2,
-    sentinel2.NO_DATA: 1,
+    products.CLOUD: 2,
+    products.NO_DATA: 1,
   }
   records = {(r["row"], r["col"]): r for r in records_of(tmp_path)}
   assert set(records) == {(0, 128), (0, 256), (128, 256)}
@@ -98,7 +98,7 @@ def test_one_failure_is_told_and_the_others_go_on(tmp_path):
   write(source, OLD, make_pixels(0))
   cut_short = write(source, NEW, make_pixels(1))
   cut_short.write_bytes(cut_short.read_bytes()[:200_000])
-  write(source, AFTER, make_pixels(2)[:5], sentinel2.BANDS_11[:5])
+  write(source, AFTER, make_pixels(2)[:5], products.BANDS_11[:5])
   write(source, "my_own_name", make_pixels(3))
   command = [
     *(sys.executable, "-m", "data_prep.build", "--config=sentinel2"),
@@ -137,7 +137,7 @@ def test_patches_that_are_all_clouded_leave_an_empty_shard(tmp_path):
   pixels[0] = 8
   write(tmp_path / "in", NEW, pixels)
   builder = build_to(tmp_path, tmp_path / "in")
-  assert builder.counts[sentinel2.CLOUD] == 6
+  assert builder.counts[products.CLOUD] == 6
   assert {r["product"].decode() for r in records_of(tmp_path)} == {OLD}
 
 
@@ -159,7 +159,7 @@ def test_the_layout_of_a_tile_does_not_matter(tmp_path, monkeypatch):
 @pytest.mark.parametrize("num_bands", [11, 10])
 def test_bands_without_names_are_those_agreed_upon(tmp_path, num_bands):
   pixels = make_pixels(0)[:num_bands]
-  path = write(tmp_path / "in", OLD, pixels, sentinel2.BANDS_11[:num_bands])
+  path = write(tmp_path / "in", OLD, pixels, products.BANDS_11[:num_bands])
   with tifffile.TiffFile(path, mode="r+") as tif:
     tif.pages.first.tags[42112].overwrite("<GDALMetadata></GDALMetadata>")
   if num_bands == 10:
@@ -231,7 +231,7 @@ def test_clouds_of_a_real_scene(shared_data, tmp_path):
     "B07": "Vegetation Red Edge B07",
     **{"B8A": "Narrow NIR", "B11": "SWIR", "B12": "SWIR B12"},
   }
-  assert tuple(files) == sentinel2.BANDS_11
+  assert tuple(files) == products.BANDS_11
   opened = {
     band: dataclasses.replace(
       tiles.open_tile(folder / f"{name}.tif"), bands=(band,)
@@ -244,7 +244,7 @@ def test_clouds_of_a_real_scene(shared_data, tmp_path):
   grid = opened["SCL"].grid
   write(tmp_path / "in", name, list(planes.values()), grid=grid)
   builder = build_to(tmp_path, tmp_path / "in")
-  assert builder.counts[sentinel2.CLOUD] + builder.counts["no data"] == 1
+  assert builder.counts[products.CLOUD] + builder.counts["no data"] == 1
   records = {(r["row"], r["col"]): r for r in records_of(tmp_path)}
   assert len(records) == 3
   for (row, col), record in records.items():

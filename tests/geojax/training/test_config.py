@@ -39,6 +39,7 @@ def test_a_missing_key_is_named():
     ("loss.coords", "mvfm", r"loss\.coords must be one of mvmf, mse"),
     ("data.batch_size", 0, r"batch_size must be at least 1"),
     ("mixture.num_centers", 3, r"num_centers must be at least 4"),
+    ("mixture.min_distance_km", -1.0, r"min_distance_km must not be negative"),
     ("model.depths", (1, 2), r"differ in length"),
   ],
 )

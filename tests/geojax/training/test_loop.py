@@ -1,6 +1,7 @@
 """Runs: they learn, resume to the same numbers, refuse what is wrong."""
 
 import json
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,7 @@ from geojax import centers, encodings, mixture
 from geojax.training import logs, loop, pipeline, sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
-from geojax.training.errors import ConfigError, NonFiniteError
+from geojax.training.errors import ConfigError, DatasetError, NonFiniteError
 
 # Lines of a log that tell of the machine, not of the run.
 _TIMINGS = ("patches_per_second", "data_wait_fraction")
@@ -149,7 +150,13 @@ def test_a_batch_that_does_not_split_says_what_would():
   [
     ("data.eval_batch_size", 63, r"such as 64"),
     ("model.widths", (8,), r"widths must be at least 16"),
-    ("mixture.num_centers", 10**6, r"num_centers must be at most"),
+    (
+      "mixture.num_centers",
+      10**6,
+      r"config\.mixture\.num_centers or config\.mixture\.min_distance_km .*"
+      r"at most \d+",
+    ),
+    ("mixture.min_distance_km", 9999.0, r"at least 9999\.0 km apart"),
   ],
 )
 def test_a_config_that_does_not_fit_leaves_the_workdir_free(
@@ -161,6 +168,26 @@ def test_a_config_that_does_not_fit_leaves_the_workdir_free(
     _train(wrong, tmp_path)
   small_config.num_steps = 1
   _train(small_config, tmp_path)
+
+
+def test_a_data_set_without_a_split_is_refused_before_the_first_step(
+  small_config, tmp_path, smoke
+):
+  # Built with --test=0: the split is there in name alone, or not at all.
+  shutil.copytree(smoke / "geo_tiles", tmp_path / "data/geo_tiles")
+  small_config.data.dir = str(tmp_path / "data")
+  (info,) = (tmp_path / "data").rglob("dataset_info.json")
+  told = json.loads(info.read_text())
+  (test,) = (split for split in told["splits"] if split["name"] == "test")
+  test["shardLengths"] = []
+  info.write_text(json.dumps(told))
+  with pytest.raises(DatasetError, match=r"no records in test: .*--test above"):
+    _train(small_config, tmp_path / "run")
+  told["splits"] = [s for s in told["splits"] if s["name"] == "train"]
+  info.write_text(json.dumps(told))
+  with pytest.raises(DatasetError, match=r"no records in validation, test: "):
+    _train(small_config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()
 
 
 def test_centers_in_chunks_take_the_same_steps(small_config):

@@ -95,6 +95,11 @@ def test_a_data_set_that_is_not_built_says_the_command(tmp_path):
     pipeline.open_dataset(str(tmp_path), "geo_tiles/earth")
 
 
+def test_a_name_that_is_not_built_is_told_those_that_are(smoke):
+  with pytest.raises(DatasetError, match=r"but geo_tiles/earth_smoke is;"):
+    pipeline.open_dataset(str(smoke), "earth_smoke")
+
+
 def test_a_build_that_was_killed_is_not_taken_for_whole(tmp_path):
   folder = pathlib.Path(tmp_path, "geo_tiles/earth/incomplete.AB12_1.0.0")
   folder.mkdir(parents=True)

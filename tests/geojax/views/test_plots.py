@@ -54,3 +54,34 @@ def test_a_place_seen_at_many_dates_is_drawn_once():
 def test_no_more_places_than_asked_for():
   world = plots.prediction_overview(**_arrays(), max_lines=10).axes[0]
   assert len(world.lines) == 10
+
+
+def test_centers_are_compared_by_size_layout_and_training():
+  curves = {
+    1000: {("land", "frozen"): [(64, -1.0, 900.0)]},
+    100: {
+      ("land", "frozen"): [(512, -2.0, 700.0), (64, -1.5, 800.0)],
+      ("kmeans", "frozen"): [(64, 1.0, 1000.0)],
+      ("land", "learned"): [(64, np.nan, 1500.0)],
+    },
+  }
+  figure = plots.centers_comparison(curves, {100: 2000.0})
+  few, many, few_km, many_km = figure.axes
+  assert few.get_title() == "100 train patches"
+  assert many.get_title() == "1,000 train patches"
+  # In the order of their number of centers.
+  land = few.lines[0]
+  np.testing.assert_array_equal(land.get_xydata(), [[64, -1.5], [512, -2.0]])
+  np.testing.assert_array_equal(few_km.lines[0].get_ydata(), [800, 700])
+  # One colour a layout and one style a training, in every panel.
+  assert land.get_color() == many_km.lines[0].get_color()
+  assert land.get_color() != few.lines[1].get_color()
+  assert land.get_linestyle() == few.lines[1].get_linestyle()
+  assert land.get_linestyle() != few.lines[2].get_linestyle()
+  # The regression, where there is one.
+  assert few_km.lines[-1].get_ydata()[0] == 2000
+  assert len(many_km.lines) == 1
+  (legend,) = figure.legends
+  labels = [text.get_text() for text in legend.get_texts()]
+  assert len(plots.centers_comparison({}, {100: 2000.0}).axes) == 2
+  assert labels == ["land", "kmeans", "frozen", "learned", "regression"]
