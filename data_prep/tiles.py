@@ -464,7 +464,6 @@ def _block_shape(page):
 
 def _read_window(page, row, col, height, width):
   """Decodes the strips or blocks that touch a window; bands come last."""
-  window = np.zeros((height, width, page.samplesperpixel), page.dtype)
   file = page.parent.filehandle
   ends = np.add(page.dataoffsets, page.databytecounts)
   if ends.max() > file.size:
@@ -477,7 +476,8 @@ def _read_window(page, row, col, height, width):
     if page.axes == "SYX":
       whole = np.moveaxis(whole, 0, -1)
     rows, cols = slice(row, row + height), slice(col, col + width)
-    return np.array(whole[rows, cols], page.dtype).reshape(window.shape)
+    window = np.array(whole[rows, cols], page.dtype)
+    return window.reshape(height, width, page.samplesperpixel)
   block_height, block_width = _block_shape(page)
   block_bytes = block_height * block_width * page.dtype.itemsize
   if page.planarconfig == tifffile.PLANARCONFIG.CONTIG:
@@ -492,6 +492,9 @@ def _read_window(page, row, col, height, width):
   down = -(-page.imagelength // block_height)
   # Planes of one band each, or a single one of all bands.
   planes = len(page.dataoffsets) // (across * down)
+  # In memory as in the file, so that blocks are copied row by row.
+  bands = page.samplesperpixel // planes
+  window = np.zeros((planes, height, width, bands), page.dtype)
   for plane in range(planes):
     for y in range(row // block_height, -(-(row + height) // block_height)):
       for x in range(col // block_width, -(-(col + width) // block_width)):
@@ -507,8 +510,7 @@ def _read_window(page, row, col, height, width):
         bottom = min(top + block.shape[0], row + height)
         right = min(left + block.shape[1], col + width)
         upper, leftmost = max(top, row), max(left, col)
-        bands = slice(plane, plane + 1) if planes > 1 else slice(None)
         window[
-          upper - row : bottom - row, leftmost - col : right - col, bands
+          plane, upper - row : bottom - row, leftmost - col : right - col
         ] = block[upper - top : bottom - top, leftmost - left : right - left]
-  return window
+  return window[0] if planes == 1 else np.moveaxis(window[..., 0], 0, -1)
