@@ -38,7 +38,6 @@ _STEP_DEG = 1e-4
 _NODES = 5
 # Pixels of the DEM around a bilinear sample of Horn's derivatives.
 _BEFORE, _AFTER = 1, 2
-_NO_DATA_TAG = 42113
 
 
 def read_terrain(dem, grid, rows, cols, patch_size):
@@ -86,15 +85,13 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   )
   _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon)
   first_row, first_col = top.min(), left.min()
-  window, no_data = _read_window(
-    dem, first_row, bottom.max(), first_col, right.max()
-  )
+  window = _read_window(dem, first_row, bottom.max(), first_col, right.max())
   for i in range(len(rows)):
     z = window[
       top[i] - first_row : bottom[i] - first_row,
       left[i] - first_col : right[i] - first_col,
     ]
-    is_good = (z != no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
+    is_good = (z != dem.no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
     z = np.where(is_good, z, np.nan).astype(np.float64)
     # From the nodes to each pixel; not beyond them by rounding, to pixels of
     # the DEM that were not read.
@@ -273,31 +270,19 @@ def _is_all_around(grid):
 
 
 def _read_window(dem, top, bottom, left, right):
-  """Elevations of a window, columns beyond the last being the first.
+  """Elevations `[bottom - top, right - left]` of a window.
 
-  Returns:
-    Pixels `[bottom - top, right - left]` of the file's dtype, and the value
-    that stands for no data, NaN where the file names none.
+  Columns beyond the last are the first again.
   """
   width = dem.grid.width
-  # Not by Tile.read, which takes a NaN anywhere for an error.
-  with tiles._open_page(dem.path) as page:
-    no_data = np.nan
-    if _NO_DATA_TAG in page.tags:
-      no_data = float(page.tags[_NO_DATA_TAG].value.strip(" \0"))
-      if page.dtype.kind == "f":
-        # The lowest double, which GDAL writes, is -inf in single precision.
-        with np.errstate(over="ignore"):
-          no_data = page.dtype.type(no_data)
-    parts = []
-    while left < right:
-      start = left % width
-      count = min(right - left, width - start)
-      parts.append(
-        tiles._read_window(page, top, start, bottom - top, count)[..., 0]
-      )
-      left += count
-  return np.concatenate(parts, axis=1), no_data
+  parts = []
+  while left < right:
+    start = left % width
+    count = min(right - left, width - start)
+    part = dem.read(None, top, start, bottom - top, count, allow_nan=True)
+    parts.append(part[..., 0])
+    left += count
+  return np.concatenate(parts, axis=1)
 
 
 def _place(lat, lon):
