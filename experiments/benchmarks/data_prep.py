@@ -9,7 +9,7 @@ into records in one process (needs the extra `[bench]`):
   rasterio   the same straightforwardly: each patch read by a window, longitude
              and latitude of each of its pixels, zones counted by NumPy
 
-Both write their records by `geo_tiles.write_records`, and take turns. Labels
+Both write their records by `records.write_records`, and take turns. Labels
 are timed by themselves as well, and so is reading at random. Peak memory is
 that of the process, over all that it did.
 """
@@ -35,6 +35,7 @@ from data_prep import (
   geo_tiles,
   labels,
   places,
+  records,
   sentinel2,
   tiles,
 )
@@ -100,7 +101,7 @@ def write_tiles(folder, side):
 
 def write_geojax(path, output):
   """Writes the records of a tile's train places; returns how many."""
-  return geo_tiles.write_shard(output, [path], "train", CONFIG).num_records
+  return records.write_shard(output, [path], "train", CONFIG).num_records
 
 
 def write_rasterio(path, output):
@@ -150,7 +151,7 @@ def write_rasterio(path, output):
           "cloud_fraction": np.float32(unclear),
         }
 
-  return geo_tiles.write_records(output, examples(), CONFIG)
+  return records.write_records(output, examples(), CONFIG)
 
 
 def label_seconds(path):

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
 
-from data_prep import build, geo_tiles, rasters, splits
+from data_prep import build, geo_tiles, rasters, records, splits
 
 REPO = pathlib.Path(__file__).parents[2]
 VERSION = "geo_tiles/earth_smoke/1.0.0"
@@ -264,7 +264,7 @@ def test_finished_shards_are_not_written_again(
 ):
   """A build that fails at its last shard, and one after it."""
   monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
-  real, written = geo_tiles.write_shard, []
+  real, written = records.write_shard, []
 
   def write_until_full(path, tile_paths, split, *args):
     if split == "test" and not written.count("full"):
@@ -273,7 +273,7 @@ def test_finished_shards_are_not_written_again(
     written.append(split)
     return real(path, tile_paths, split, *args)
 
-  monkeypatch.setattr(geo_tiles, "write_shard", write_until_full)
+  monkeypatch.setattr(records, "write_shard", write_until_full)
   assert "no space left" in smoke_fails(capsys, tiles_only)
   before = written.count("train")
   assert before > 1
