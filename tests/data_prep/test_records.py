@@ -1,10 +1,13 @@
 """Patches of single tiles, cut and written."""
 
+import collections
 import dataclasses
 import datetime
+import os
 
 import numpy as np
 import pytest
+from array_record.python import array_record_data_source
 
 from data_prep import geo_tiles, places, records, splits, tiles
 from geojax import encodings
@@ -99,3 +102,71 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
         [chosen.lat_deg[place], chosen.lon_deg[place]],
         rtol=1e-6,
       )
+
+
+@pytest.mark.parametrize(
+  "changed", [*("climate_map", "legend", "water_mask", "dem"), "tile", "beside"]
+)
+def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
+  written = []
+
+  def write_shard(path, *args):
+    written.append(path)
+    path.write_bytes(b"records")
+    return records.ShardReport(1, collections.Counter(), [], np.zeros((1, 3)))
+
+  monkeypatch.setattr(records, "write_shard", write_shard)
+  names = ("climate_map", "legend", "water_mask", "dem", "tile", "beside")
+  files = {name: tmp_path / name for name in names}
+  for file in files.values():
+    file.write_bytes(b"old")
+    os.utime(file, ns=(10**18, 10**18))
+  config = dataclasses.replace(
+    CONFIG,
+    **{name: str(files[name]) for name in names[:4]},
+    find_beside=lambda path: [path.with_name("beside")],
+  )
+
+  def write():
+    output = tmp_path / "output"
+    output.unlink(missing_ok=True)
+    report = records.write_shard_once(
+      output, [files["tile"]], "train", config, True, tmp_path / "kept"
+    )
+    assert (output.read_bytes(), report.num_records) == (b"records", 1)
+    return len(written)
+
+  assert write() == write() == 1
+  # Another time of the same size, and another size of that time.
+  os.utime(files[changed], ns=(10**18, 10**18 + 1))
+  assert write() == write() == 2
+  files[changed].write_bytes(b"newer")
+  os.utime(files[changed], ns=(10**18, 10**18 + 1))
+  assert write() == write() == 3
+  # A change that was taken back finds what was kept.
+  files[changed].write_bytes(b"old")
+  os.utime(files[changed], ns=(10**18, 10**18))
+  assert write() == 3
+
+
+def test_labels_changed_after_a_kill_are_the_records(tmp_path):
+  config = next(c for c in geo_tiles.CONFIGS if c.name == "arrays")
+  path = tmp_path / "a_s2.npy"
+  np.save(path, np.ones((1, 128, 128, 10), np.uint16))
+
+  def label_of_record(name, fractions):
+    label = encodings.encode_label(fractions, 50.5, 10.5, 15)
+    np.save(tmp_path / "a_label_geo.npy", np.float32(label)[None])
+    (mine,) = config.reader(path, config).split
+    split = splits.SPLITS[mine]
+    kept = tmp_path / "kept"
+    records.write_shard_once(tmp_path / name, [path], split, config, True, kept)
+    (record,) = array_record_data_source.ArrayRecordDataSource(
+      [str(tmp_path / name)]
+    )
+    found = records.features(config).deserialize_example_np(record)["label"]
+    return found[encodings.CLIMATE]
+
+  for name, zone in (("first", 7), ("second", 8)):
+    fractions = np.eye(31)[zone]
+    np.testing.assert_array_equal(label_of_record(name, fractions), fractions)
