@@ -301,6 +301,13 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     for report in reports:
       self.counts += report.left_out
       self.errors += report.errors
+    # A tile fails once for each split that it has patches of.
+    once = {(str(error.path), error.reason): error for error in self.errors}
+    self.errors = list(once.values())
+    # So that the data set tells for good what it lacks.
+    self.info.metadata["errors"] = [
+      {"file": str(error.path), "reason": error.reason} for error in self.errors
+    ]
     self._check_splits(self.counts.get)
     self.info.set_splits(tfds.core.SplitDict(split_infos))
 

@@ -64,9 +64,10 @@ def read_terrain(dem, grid, rows, cols, patch_size):
     8849 m: float32, shape `[n, patch_size, patch_size, 4]`.
 
   Raises:
-    tiles.TileError: If the DEM cannot be read or has several bands, if a patch
-      leaves it, or where it has no data or what is no elevation in metres.
-    ValueError: If a projection is unknown.
+    tiles.TileError: If the DEM cannot be read, has several bands or an unknown
+      projection, if a patch leaves it, or where it has no data or what is no
+      elevation in metres.
+    ValueError: If the projection of the image is unknown.
   """
   rows, cols = np.asarray(rows), np.asarray(cols)
   if dem.num_bands != 1:
@@ -225,6 +226,10 @@ def _latlon_to_pixel(dem, lat, lon):
   if dem.grid.is_projected:
     try:
       x, y = _from_wgs84(dem.grid.epsg).transform(lon, lat, errcheck=True)
+    except pyproj.exceptions.CRSError as error:
+      raise tiles.TileError(
+        dem.path, f"unknown projection EPSG:{dem.grid.epsg}"
+      ) from error
     except pyproj.exceptions.ProjError as error:
       raise tiles.TileError(
         dem.path,
@@ -239,10 +244,7 @@ def _latlon_to_pixel(dem, lat, lon):
 @functools.lru_cache(maxsize=256)
 def _from_wgs84(epsg):
   """The transformation from longitude and latitude to map units."""
-  try:
-    return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
-  except pyproj.exceptions.CRSError as error:
-    raise ValueError(f"unknown projection EPSG:{epsg}") from error
+  return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
 
 
 def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):

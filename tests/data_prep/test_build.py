@@ -242,6 +242,29 @@ def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
   assert "a worker died" in smoke_fails(capsys, tmp_path)
 
 
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--validation=2", "validation + test must lie in [0, 1]"),
+    ("--block_deg=7", "block_deg must divide 180"),
+    ("--default_baseline=04.00", "earth_smoke has no default_baseline"),
+  ],
+)
+def test_settings_that_cannot_be_are_told(capsys, tmp_path, argument, message):
+  assert run_main(*smoke_to(tmp_path), argument) == 1
+  assert message in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):
+  def fail(*args, **kwargs):
+    raise ValueError("all the input array dimensions must match exactly")
+
+  monkeypatch.setattr(geo_tiles.GeoTiles, "__init__", fail)
+  with pytest.raises(ValueError, match="array dimensions"):
+    run_main(*smoke_to(tmp_path))
+
+
 def test_errors_of_workers_reach_the_caller_whole():
   """Exceptions travel between processes as pickles."""
   with (

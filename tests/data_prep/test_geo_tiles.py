@@ -184,6 +184,35 @@ def test_shards_are_written_whole_and_counted(
     assert ids == [r["id"] for r in records[split]]
 
 
+def test_a_tile_that_fails_in_every_split_is_told_once(smoke, tmp_path):
+  rule = dataclasses.replace(
+    CONFIG.patches,
+    size=8,
+    stride=8,
+    split=splits.SplitRule(1, 0, 0, validation=0.3, test=0.3),
+  )
+  config = dataclasses.replace(CONFIG, patches=rule)
+  paths = sorted((smoke / "tiles/earth_smoke").glob("N50E0*.tif"))[:2]
+  # Its header is whole, so that its patches are counted.
+  bad = tmp_path / "bad.tif"
+  bad.write_bytes(paths[0].read_bytes()[:-9000])
+  assert {0, 1, 2} <= set(config.reader(bad, config).split)
+  builder = geo_tiles.GeoTiles(
+    config=config,
+    data_dir=tmp_path,
+    tile_paths=[bad, paths[1]],
+    strict=False,
+  )
+  builder.download_and_prepare()
+  (error,) = builder.errors
+  assert error.path == bad
+  assert "truncated" in error.reason
+  built = tfds.builder_from_directory(builder.data_path)
+  assert built.info.metadata["errors"] == [
+    {"file": str(bad), "reason": error.reason}
+  ]
+
+
 def test_a_data_set_with_an_empty_split_is_refused(smoke, tmp_path):
   paths = sorted((smoke / "tiles/earth_smoke").glob("N50E010_*.tif"))
   builder = geo_tiles.GeoTiles(

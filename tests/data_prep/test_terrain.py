@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyproj
 import pytest
@@ -332,6 +334,16 @@ def test_only_the_window_is_read(tmp_path):
   assert not terrain.read_terrain(dem, image, rows, cols, SIZE).any()
   with pytest.raises(tiles.TileError, match=r"dem\.tif: "):
     terrain.read_terrain(dem, image, [340], [340], SIZE)
+
+
+def test_a_dem_of_an_unknown_projection_is_told(tmp_path):
+  grid = make_grid(32633, 60.0, 12.0, 30.0, 60)
+  unknown = dataclasses.replace(grid, epsg=29999)
+  dem = write_dem(tmp_path / "dem.tif", np.zeros((60, 60), "f4"), unknown)
+  with pytest.raises(
+    tiles.TileError, match=r"dem\.tif: unknown projection EPSG:29999"
+  ):
+    terrain.read_terrain(dem, grid, [20], [20], SIZE)
 
 
 def test_a_dem_of_several_bands_is_told(tmp_path):
