@@ -8,6 +8,7 @@
   places.py   which patches of a tile become records, by the rule of
               splits.py  which split a place belongs to
               labels.py  which climate it has
+  records.py  what a record holds; shards of them
   geo_tiles.py  the TFDS builder: tiles in, records out
   build.py    the command
 

@@ -9,6 +9,7 @@ offsets and clouds.
 
 import collections
 import dataclasses
+import glob
 import pathlib
 from typing import ClassVar
 
@@ -186,3 +187,17 @@ def _load(path, shape):
       path, f"shape {array.shape}, expected [n, {', '.join(map(str, shape))}]"
     )
   return array
+
+
+def find_labels(path):
+  """Finds all labels beside a file of patches.
+
+  Args:
+    path: The patches' file.
+
+  Returns:
+    Paths of the label files that are there, whole or parts, sorted.
+  """
+  path = pathlib.Path(path)
+  stem = glob.escape(path.name.removesuffix(_IMAGES))
+  return sorted(path.parent.glob(f"{stem}{_LABEL}*.npy"))

@@ -10,7 +10,7 @@ again nor whole shards written, and records appear under their name only when
 all of them are there.
 
 Exits with 0; with 1 if there is no data set, and with 3 if there is one that
-lacks tiles which could not be used.
+lacks tiles which could not be used, also where it was there before.
 """
 
 import concurrent.futures
@@ -130,22 +130,17 @@ def build(
     A `geo_tiles.GeoTiles`; its `counts` are empty if it was built already.
 
   Raises:
-    BuildError: If the output was built with other settings, or is being built.
+    BuildError: If a setting is invalid, or the output was built with other ones
+      or is being built.
     rasters.RasterError: If a raster is missing or not the expected one.
     tiles.TileError: If a tile cannot be used.
   """
   output = pathlib.Path(output)
   config = {config.name: config for config in geo_tiles.CONFIGS}[config_name]
-  if default_baseline is not None:
-    if not hasattr(config.source, "default_baseline"):
-      raise BuildError(f"config {config_name} has no default_baseline")
-    source = dataclasses.replace(
-      config.source, default_baseline=default_baseline
-    )
-    config = dataclasses.replace(config, source=source)
-  rule = dataclasses.replace(config.patches.split, **(split or {}))
-  patches = dataclasses.replace(config.patches, split=rule)
-  config = dataclasses.replace(config, **{"patches": patches, **changes})
+  try:
+    config = _change(config, default_baseline, split or {}, changes)
+  except ValueError as error:
+    raise BuildError(f"{error}") from error
   tile_dir = output / "tiles" / config.name
   record_dir = output / geo_tiles.GeoTiles.name / config.name
   settings = config.settings()
@@ -181,6 +176,20 @@ def build(
       )
     shutil.rmtree(tile_dir / "shards")
   return builder
+
+
+def _change(config, default_baseline, split, changes):
+  """A config with the settings that the user gave."""
+  if default_baseline is not None:
+    if not hasattr(config.source, "default_baseline"):
+      raise ValueError(f"config {config.name} has no default_baseline")
+    source = dataclasses.replace(
+      config.source, default_baseline=default_baseline
+    )
+    config = dataclasses.replace(config, source=source)
+  rule = dataclasses.replace(config.patches.split, **split)
+  patches = dataclasses.replace(config.patches, split=rule)
+  return dataclasses.replace(config, **{"patches": patches, **changes})
 
 
 @contextlib.contextmanager
@@ -308,31 +317,38 @@ def main(argv):
     geo_tiles.EmptySplitError,
     tiles.TileError,
     ModuleNotFoundError,
-    ValueError,
     concurrent.futures.process.BrokenProcessPool,
     OSError,
   ) as error:
     print(f"data_prep.build: {error}", file=sys.stderr)
     sys.exit(1)
-  if not builder.counts:
-    print(f"{builder.data_path} is built already.")
-    return
-  rows = figures(builder, time.monotonic() - start)
-  # Loads matplotlib, which no worker needs.
-  from data_prep import report
+  errors = builder.info.metadata.get("errors", [])
+  if builder.counts:
+    rows = figures(builder, time.monotonic() - start)
+    # Loads matplotlib, which no worker needs.
+    from data_prep import report
 
-  report.write_report(
-    _OUTPUT.value,
-    config=_CONFIG.value,
-    figures=rows,
-    places=builder.places,
-    errors=builder.errors,
-  )
-  print("\n".join(f"{name:<40}{value:>12,}" for name, value in rows.items()))
-  print(f"in {builder.data_path}")
-  for error in builder.errors:
-    print(f"data_prep.build: {error}", file=sys.stderr)
-  if builder.errors:
+    report.write_report(
+      _OUTPUT.value,
+      config=_CONFIG.value,
+      figures=rows,
+      places=builder.places,
+      errors=errors,
+    )
+    print("\n".join(f"{name:<40}{value:>12,}" for name, value in rows.items()))
+    print(f"in {builder.data_path}")
+  else:
+    print(f"{builder.data_path} is built already.")
+  if errors:
+    for error in errors:
+      print(
+        f"data_prep.build: {error['file']}: {error['reason']}", file=sys.stderr
+      )
+    print(
+      f"data_prep.build: tiles that could not be used: {len(errors)}; when they"
+      f" are mended, delete {builder.data_path} and build again",
+      file=sys.stderr,
+    )
     sys.exit(3)
 
 

@@ -7,7 +7,6 @@ References:
 
 import collections
 import collections.abc
-import dataclasses
 import functools
 import json
 import pathlib
@@ -159,8 +158,6 @@ def _open_global(path):
 
 def _read_strips(tile):
   """Yields the first row and the pixels `[rows, width]` of strip by strip."""
-  # Names are asked for in reading; a map of one band often has none.
-  tile = dataclasses.replace(tile, bands=("codes",))
   height, width = tile.grid.height, tile.grid.width
   rows = max(1, _STRIP_PIXELS // width)
   # Whole strips or blocks of the file, so that none is decoded twice; huge
@@ -168,10 +165,7 @@ def _read_strips(tile):
   block = tile.block_height
   rows = min(max(1, rows // block) * block, 4 * rows)
   for row in range(0, height, rows):
-    yield (
-      row,
-      tile.read(("codes",), row, height=min(rows, height - row))[..., 0],
-    )
+    yield row, tile.read(None, row, height=min(rows, height - row))[..., 0]
 
 
 def _zone_table(legend, dtype):

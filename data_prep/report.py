@@ -24,15 +24,13 @@ def write_report(directory, *, config, figures, places, errors):
     figures: Numbers of the closing table by name.
     places: Latitude, longitude and day of year of the records by split, each
       `[n, 3]`.
-    errors: `tiles.TileError`s of what could not be used.
+    errors: File and reason of all that could not be used, a list of dicts.
   """
   directory = pathlib.Path(directory)
   report = {
     "config": config,
     "figures": figures,
-    "errors": [
-      {"file": str(error.path), "reason": error.reason} for error in errors
-    ],
+    "errors": errors,
   }
   partial = directory / "report.json.partial"
   partial.write_text(json.dumps(report, indent=2) + "\n")

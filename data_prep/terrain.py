@@ -38,7 +38,6 @@ _STEP_DEG = 1e-4
 _NODES = 5
 # Pixels of the DEM around a bilinear sample of Horn's derivatives.
 _BEFORE, _AFTER = 1, 2
-_NO_DATA_TAG = 42113
 
 
 def read_terrain(dem, grid, rows, cols, patch_size):
@@ -65,9 +64,10 @@ def read_terrain(dem, grid, rows, cols, patch_size):
     8849 m: float32, shape `[n, patch_size, patch_size, 4]`.
 
   Raises:
-    tiles.TileError: If the DEM cannot be read or has several bands, if a patch
-      leaves it, or where it has no data or what is no elevation in metres.
-    ValueError: If a projection is unknown.
+    tiles.TileError: If the DEM cannot be read, has several bands or an unknown
+      projection, if a patch leaves it, or where it has no data or what is no
+      elevation in metres.
+    ValueError: If the projection of the image is unknown.
   """
   rows, cols = np.asarray(rows), np.asarray(cols)
   if dem.num_bands != 1:
@@ -86,15 +86,13 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   )
   _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon)
   first_row, first_col = top.min(), left.min()
-  window, no_data = _read_window(
-    dem, first_row, bottom.max(), first_col, right.max()
-  )
+  window = _read_window(dem, first_row, bottom.max(), first_col, right.max())
   for i in range(len(rows)):
     z = window[
       top[i] - first_row : bottom[i] - first_row,
       left[i] - first_col : right[i] - first_col,
     ]
-    is_good = (z != no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
+    is_good = (z != dem.no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
     z = np.where(is_good, z, np.nan).astype(np.float64)
     # From the nodes to each pixel; not beyond them by rounding, to pixels of
     # the DEM that were not read.
@@ -228,6 +226,10 @@ def _latlon_to_pixel(dem, lat, lon):
   if dem.grid.is_projected:
     try:
       x, y = _from_wgs84(dem.grid.epsg).transform(lon, lat, errcheck=True)
+    except pyproj.exceptions.CRSError as error:
+      raise tiles.TileError(
+        dem.path, f"unknown projection EPSG:{dem.grid.epsg}"
+      ) from error
     except pyproj.exceptions.ProjError as error:
       raise tiles.TileError(
         dem.path,
@@ -242,10 +244,7 @@ def _latlon_to_pixel(dem, lat, lon):
 @functools.lru_cache(maxsize=256)
 def _from_wgs84(epsg):
   """The transformation from longitude and latitude to map units."""
-  try:
-    return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
-  except pyproj.exceptions.CRSError as error:
-    raise ValueError(f"unknown projection EPSG:{epsg}") from error
+  return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
 
 
 def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):
@@ -273,31 +272,19 @@ def _is_all_around(grid):
 
 
 def _read_window(dem, top, bottom, left, right):
-  """Elevations of a window, columns beyond the last being the first.
+  """Elevations `[bottom - top, right - left]` of a window.
 
-  Returns:
-    Pixels `[bottom - top, right - left]` of the file's dtype, and the value
-    that stands for no data, NaN where the file names none.
+  Columns beyond the last are the first again.
   """
   width = dem.grid.width
-  # Not by Tile.read, which takes a NaN anywhere for an error.
-  with tiles._open_page(dem.path) as page:
-    no_data = np.nan
-    if _NO_DATA_TAG in page.tags:
-      no_data = float(page.tags[_NO_DATA_TAG].value.strip(" \0"))
-      if page.dtype.kind == "f":
-        # The lowest double, which GDAL writes, is -inf in single precision.
-        with np.errstate(over="ignore"):
-          no_data = page.dtype.type(no_data)
-    parts = []
-    while left < right:
-      start = left % width
-      count = min(right - left, width - start)
-      parts.append(
-        tiles._read_window(page, top, start, bottom - top, count)[..., 0]
-      )
-      left += count
-  return np.concatenate(parts, axis=1), no_data
+  parts = []
+  while left < right:
+    start = left % width
+    count = min(right - left, width - start)
+    part = dem.read(None, top, start, bottom - top, count, allow_nan=True)
+    parts.append(part[..., 0])
+    left += count
+  return np.concatenate(parts, axis=1)
 
 
 def _place(lat, lon):

@@ -80,10 +80,12 @@ class TilePatches:
     windows = np.lib.stride_tricks.sliding_window_view(
       pixels, (size, size), (0, 1)
     )
-    patches = np.moveaxis(windows, 2, -1)[rows - top, cols - left]
+    # Band by band in memory, where the tile is so.
+    patches = np.moveaxis(windows[rows - top, cols - left], 1, -1)
     features, keep, left_out = self.scene.prepare(patches)
-    features = {name: values[keep] for name, values in features.items()}
-    rows, cols, index = rows[keep], cols[keep], index[keep]
+    if not keep.all():
+      features = {name: values[keep] for name, values in features.items()}
+      rows, cols, index = rows[keep], cols[keep], index[keep]
     if self.dem:
       features["terrain"] = terrain.read_terrain(
         tiles.open_tile(self.dem), self.tile.grid, rows, cols, size

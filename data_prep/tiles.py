@@ -3,7 +3,8 @@
 A tile is one TIFF page with its bands last, north up, with the GeoTIFF tags of
 its place: 33550 and 33922 (or an unrotated 34264) and the GeoKeys. The date is
 the TIFF's DateTime. Band names are those GDAL, QGIS and rasterio show: items
-DESCRIPTION of GDAL's metadata tag.
+DESCRIPTION of GDAL's metadata tag. The value of no data is GDAL's as well, tag
+42113; blocks of a sparse file, which were never written, are full of it.
 
 References:
   OGC GeoTIFF Standard 1.1, 2019.
@@ -31,6 +32,7 @@ _TIEPOINT = 33922
 _TRANSFORMATION = 34264
 _GEO_KEYS = 34735
 _GDAL_METADATA = 42112
+_GDAL_NO_DATA = 42113
 _AFFINE_TAGS = (_PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION)
 
 _DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
@@ -86,10 +88,13 @@ class Grid:
 
     Args:
       rows: Rows, fractions allowed, shape `[...]`.
-      cols: Columns, fractions allowed, shape `[...]`.
+      cols: Columns, fractions allowed, shape `[...]`; broadcasts against the
+        rows.
 
     Returns:
-      `lat_deg` and `lon_deg` in [-180, 180), each `[...]`, float64.
+      `lat_deg` and `lon_deg` in [-180, 180), float64. In a projection, each has
+      the shape of rows and columns broadcast; in EPSG:4326, where latitude
+      hangs on the row alone, that of the rows and that of the columns.
 
     Raises:
       ValueError: If the projection is unknown.
@@ -165,6 +170,8 @@ class Tile:
       edges of the grid are the pixels' edges in either case.
     date: When the tile was seen, None where the file does not tell.
     block_height: Rows that are decoded together; 1 without compression.
+    no_data: Value of pixels without data, None where the file names none or one
+      that no pixel can have.
   """
 
   path: pathlib.Path
@@ -175,6 +182,7 @@ class Tile:
   is_area: bool
   date: datetime.datetime | None
   block_height: int = 1
+  no_data: float | None = None
 
   def band_indices(self, bands):
     """Places of the named bands in the file.
@@ -196,22 +204,27 @@ class Tile:
       )
     return [self.bands.index(band) for band in bands]
 
-  def read(self, bands, row=0, col=0, height=None, width=None):
+  def read(
+    self, bands, row=0, col=0, height=None, width=None, *, allow_nan=False
+  ):
     """Reads a window, decoding only the strips or blocks it touches.
 
     Args:
-      bands: Names of the bands to read, in the order wanted.
+      bands: Names of the bands to read, in the order wanted; None for all, as
+        the file has them, also where it names none.
       row: First row.
       col: First column.
       height: Number of rows, to the tile's end by default.
       width: Number of columns, to the tile's end by default.
+      allow_nan: Whether pixels may be NaN.
 
     Returns:
       The pixels, shape `[height, width, len(bands)]`.
 
     Raises:
       ValueError: If the window does not lie in the tile.
-      TileError: If a band is missing, the file is corrupt or holds NaN.
+      TileError: If a band is missing, the file is corrupt or, unless allowed,
+        a pixel is NaN.
     """
     grid = self.grid
     height = grid.height - row if height is None else height
@@ -224,12 +237,14 @@ class Tile:
         f"window of {height} x {width} at ({row}, {col}) leaves "
         f"{self.path} of {grid.height} x {grid.width}"
       )
-    indices = self.band_indices(bands)
+    every = list(range(self.num_bands))
+    indices = every if bands is None else self.band_indices(bands)
     with _open_page(self.path) as page:
-      pixels = _read_window(page, row, col, height, width)
-    if indices != list(range(self.num_bands)):
+      pixels = _read_window(page, row, col, height, width, self.no_data or 0)
+    if indices != every:
       pixels = pixels[..., indices]
-    if pixels.dtype.kind == "f" and np.isnan(pixels).any():
+    may_be_nan = pixels.dtype.kind == "f" and not allow_nan
+    if may_be_nan and np.isnan(pixels).any():
       raise TileError(self.path, "NaN among the pixels")
     return pixels
 
@@ -246,7 +261,7 @@ def open_tile(path, dtype=None):
 
   Raises:
     TileError: If the file is missing, corrupt or no TIFF, has no or a rotated
-      georeference, an unreadable date or another dtype.
+      georeference, an unreadable date or no-data value, or another dtype.
   """
   path = pathlib.Path(path)
   with _open_page(path) as page:
@@ -285,6 +300,7 @@ def open_tile(path, dtype=None):
       is_area=is_area,
       date=_read_date(page),
       block_height=1 if page.is_memmappable else _block_shape(page)[0],
+      no_data=_read_no_data(page),
     )
 
 
@@ -455,6 +471,22 @@ def _read_date(page):
   return datetime.datetime.strptime(page.tags["DateTime"].value, _DATE_FORMAT)
 
 
+def _read_no_data(page):
+  """GDAL's value of no data as a pixel would have it, or None."""
+  if _GDAL_NO_DATA not in page.tags:
+    return None
+  value = float(page.tags[_GDAL_NO_DATA].value.strip(" \0"))
+  if page.dtype.kind == "f":
+    # The lowest double, which GDAL writes, is -inf in single precision.
+    with np.errstate(over="ignore"):
+      return float(page.dtype.type(value))
+  if page.dtype.kind in "iu" and value.is_integer():
+    limits = np.iinfo(page.dtype)
+    if limits.min <= value <= limits.max:
+      return int(value)
+  return None
+
+
 def _block_shape(page):
   """Rows and columns that are decoded together."""
   if page.is_tiled:
@@ -462,22 +494,25 @@ def _block_shape(page):
   return min(page.rowsperstrip, page.imagelength), page.imagewidth
 
 
-def _read_window(page, row, col, height, width):
-  """Decodes the strips or blocks that touch a window; bands come last."""
-  window = np.zeros((height, width, page.samplesperpixel), page.dtype)
+def _read_window(page, row, col, height, width, no_data):
+  """Decodes the strips or blocks that touch a window; bands come last.
+
+  `no_data` stands where a block of a sparse file was never written.
+  """
   file = page.parent.filehandle
   ends = np.add(page.dataoffsets, page.databytecounts)
   if ends.max() > file.size:
     raise ValueError(
       f"truncated: {file.size} bytes, expected {ends.max()} or more"
     )
-  if page.is_memmappable:
+  if page.is_memmappable and page.dataoffsets[0]:
     # Uncompressed: no more than the window, however large the strips.
     whole = page.asarray(out="memmap").reshape(page.shape)
     if page.axes == "SYX":
       whole = np.moveaxis(whole, 0, -1)
     rows, cols = slice(row, row + height), slice(col, col + width)
-    return np.array(whole[rows, cols], page.dtype).reshape(window.shape)
+    window = np.array(whole[rows, cols], page.dtype)
+    return window.reshape(height, width, page.samplesperpixel)
   block_height, block_width = _block_shape(page)
   block_bytes = block_height * block_width * page.dtype.itemsize
   if page.planarconfig == tifffile.PLANARCONFIG.CONTIG:
@@ -492,23 +527,29 @@ def _read_window(page, row, col, height, width):
   down = -(-page.imagelength // block_height)
   # Planes of one band each, or a single one of all bands.
   planes = len(page.dataoffsets) // (across * down)
+  # In memory as in the file, so that blocks are copied row by row.
+  bands = page.samplesperpixel // planes
+  window = np.empty((planes, height, width, bands), page.dtype)
   for plane in range(planes):
     for y in range(row // block_height, -(-(row + height) // block_height)):
       for x in range(col // block_width, -(-(col + width) // block_width)):
         index = (plane * down + y) * across + x
         offset, count = page.dataoffsets[index], page.databytecounts[index]
+        top, left = y * block_height, x * block_width
+        upper, leftmost = max(top, row), max(left, col)
+        bottom = min(top + block_height, row + height)
+        right = min(left + block_width, col + width)
+        target = window[
+          plane, upper - row : bottom - row, leftmost - col : right - col
+        ]
+        if not count:
+          target[:] = no_data
+          continue
         file.seek(offset)
-        block, (_, _, top, left, _), _ = page.decode(
+        block, _, _ = page.decode(
           file.read(count), index, jpegtables=page.jpegtables
         )
-        if block is None:
-          continue  # a sparse file's block of zeros
-        block = block[0]
-        bottom = min(top + block.shape[0], row + height)
-        right = min(left + block.shape[1], col + width)
-        upper, leftmost = max(top, row), max(left, col)
-        bands = slice(plane, plane + 1) if planes > 1 else slice(None)
-        window[
-          upper - row : bottom - row, leftmost - col : right - col, bands
-        ] = block[upper - top : bottom - top, leftmost - left : right - left]
-  return window
+        target[:] = block[
+          0, upper - top : bottom - top, leftmost - left : right - left
+        ]
+  return window[0] if planes == 1 else np.moveaxis(window[..., 0], 0, -1)

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
 
-from data_prep import build, geo_tiles, rasters, splits
+from data_prep import build, geo_tiles, rasters, records, splits
 
 REPO = pathlib.Path(__file__).parents[2]
 VERSION = "geo_tiles/earth_smoke/1.0.0"
@@ -242,6 +242,29 @@ def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
   assert "a worker died" in smoke_fails(capsys, tmp_path)
 
 
+@pytest.mark.parametrize(
+  ("argument", "message"),
+  [
+    ("--validation=2", "validation + test must lie in [0, 1]"),
+    ("--block_deg=7", "block_deg must divide 180"),
+    ("--default_baseline=04.00", "earth_smoke has no default_baseline"),
+  ],
+)
+def test_settings_that_cannot_be_are_told(capsys, tmp_path, argument, message):
+  assert run_main(*smoke_to(tmp_path), argument) == 1
+  assert message in capsys.readouterr().err
+  assert not list(tmp_path.iterdir())
+
+
+def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):
+  def fail(*args, **kwargs):
+    raise ValueError("all the input array dimensions must match exactly")
+
+  monkeypatch.setattr(geo_tiles.GeoTiles, "__init__", fail)
+  with pytest.raises(ValueError, match="array dimensions"):
+    run_main(*smoke_to(tmp_path))
+
+
 def test_errors_of_workers_reach_the_caller_whole():
   """Exceptions travel between processes as pickles."""
   with (
@@ -264,7 +287,7 @@ def test_finished_shards_are_not_written_again(
 ):
   """A build that fails at its last shard, and one after it."""
   monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
-  real, written = geo_tiles.write_shard, []
+  real, written = records.write_shard, []
 
   def write_until_full(path, tile_paths, split, *args):
     if split == "test" and not written.count("full"):
@@ -273,7 +296,7 @@ def test_finished_shards_are_not_written_again(
     written.append(split)
     return real(path, tile_paths, split, *args)
 
-  monkeypatch.setattr(geo_tiles, "write_shard", write_until_full)
+  monkeypatch.setattr(records, "write_shard", write_until_full)
   assert "no space left" in smoke_fails(capsys, tiles_only)
   before = written.count("train")
   assert before > 1

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import earth, geo_tiles, places, splits, tiles
+from data_prep import earth, geo_tiles, splits
 from geojax import encodings
 
 CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
@@ -184,99 +184,39 @@ def test_shards_are_written_whole_and_counted(
     assert ids == [r["id"] for r in records[split]]
 
 
-def test_a_full_disk_is_an_error(tmp_path):
-  with pytest.raises(OSError, match="no-such-folder"):
-    geo_tiles.write_shard(tmp_path / "no-such-folder/x", [], "test", CONFIG)
-
-
-def one_tile(path, **kwargs):
-  rng = np.random.default_rng(0)
-  arguments = {
-    "pixels": rng.integers(0, 255, (102, 102, 5)).astype(np.int16),
-    "bands": CONFIG.bands,
-    "west": 10.0,
-    "north": 50.0,
-    "pixel_size": 1 / 15,
-    "date": datetime.datetime(2004, 6, 15, 12),
-  } | kwargs
-  tiles.write_tile(path, arguments.pop("pixels"), **arguments)
-  return path
-
-
-@pytest.mark.parametrize(
-  ("kwargs", "message"),
-  [
-    ({"date": None}, "no date"),
-    ({"pixels": np.zeros((102, 102, 5), np.uint16)}, "dtype uint16"),
-    ({"bands": ("red", "green", "blue", "dem", "haze")}, "band altitude"),
-  ],
-)
-def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
-  path = one_tile(tmp_path / "bad.tif", **kwargs)
-  with pytest.raises(tiles.TileError, match=rf"bad\.tif: {message}"):
-    cut_whole(path, CONFIG, "train")
-  counts, error = geo_tiles.count_patches(path, CONFIG)
-  assert not counts
-  assert message in str(error)
-
-
-def cut_whole(path, config, split):
-  """All of a tile's patches of one split; of a tile read in one go."""
-  ((patches, left_out),) = geo_tiles.cut_patches(path, config, split)
-  assert not left_out
-  return patches
-
-
-def test_bands_are_read_by_name(tmp_path):
-  swapped = ("blue", "green", "red", "turbidity", "altitude")
-  plain = one_tile(tmp_path / "plain.tif")
-  other = one_tile(tmp_path / "other.tif", bands=swapped)
-  a = cut_whole(plain, CONFIG, "train")["image"]
-  b = cut_whole(other, CONFIG, "train")["image"]
-  assert len(a) > 10
-  np.testing.assert_array_equal(a, b[..., [2, 1, 0, 4, 3]])
-
-
-def test_a_tile_may_belong_to_several_splits(tmp_path):
-  rule = places.PatchRule(
+def test_a_tile_that_fails_in_every_split_is_told_once(smoke, tmp_path):
+  rule = dataclasses.replace(
+    CONFIG.patches,
     size=8,
     stride=8,
     split=splits.SplitRule(1, 0, 0, validation=0.3, test=0.3),
-    train_kept=1.0,
-    max_sea=1.0,
-    sea_kept=1.0,
   )
   config = dataclasses.replace(CONFIG, patches=rule)
-  path = one_tile(tmp_path / "tile.tif")
-  tile = tiles.open_tile(path)
-  pixels = tile.read(CONFIG.bands)
-  chosen = places.select_places(tile.grid, rule)
-  counts, _ = geo_tiles.count_patches(path, config)
-  for index, split in enumerate(splits.SPLITS):
-    mine = np.flatnonzero(chosen.split == index)
-    assert len(mine) == counts[split] > 5
-    cut = cut_whole(path, config, split)
-    assert len(cut["id"]) == len(mine)
-    for i, place in enumerate(mine):
-      row, col = chosen.rows[place], chosen.cols[place]
-      assert cut["id"][i] == f"tile/{row}_{col}"
-      np.testing.assert_array_equal(
-        cut["image"][i], pixels[row : row + 8, col : col + 8]
-      )
-      np.testing.assert_array_equal(
-        cut["label"][i, encodings.CLIMATE], chosen.climate[place]
-      )
-      np.testing.assert_allclose(
-        [cut["lat"][i], cut["lon"][i]],
-        [chosen.lat_deg[place], chosen.lon_deg[place]],
-        rtol=1e-6,
-      )
-
-
-def test_a_data_set_with_an_empty_split_is_refused(tmp_path):
-  path = one_tile(tmp_path / "tile.tif")
+  paths = sorted((smoke / "tiles/earth_smoke").glob("N50E0*.tif"))[:2]
+  # Its header is whole, so that its patches are counted.
+  bad = tmp_path / "bad.tif"
+  bad.write_bytes(paths[0].read_bytes()[:-9000])
+  assert {0, 1, 2} <= set(config.reader(bad, config).split)
   builder = geo_tiles.GeoTiles(
-    config=CONFIG, data_dir=tmp_path, tile_paths=[path]
+    config=config,
+    data_dir=tmp_path,
+    tile_paths=[bad, paths[1]],
+    strict=False,
+  )
+  builder.download_and_prepare()
+  (error,) = builder.errors
+  assert error.path == bad
+  assert "truncated" in error.reason
+  built = tfds.builder_from_directory(builder.data_path)
+  assert built.info.metadata["errors"] == [
+    {"file": str(bad), "reason": error.reason}
+  ]
+
+
+def test_a_data_set_with_an_empty_split_is_refused(smoke, tmp_path):
+  paths = sorted((smoke / "tiles/earth_smoke").glob("N50E010_*.tif"))
+  builder = geo_tiles.GeoTiles(
+    config=CONFIG, data_dir=tmp_path, tile_paths=paths
   )
   with pytest.raises(geo_tiles.EmptySplitError, match="split validation"):
     builder.download_and_prepare()

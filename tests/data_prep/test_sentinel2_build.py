@@ -3,6 +3,7 @@
 import dataclasses
 import datetime
 import json
+import shutil
 import subprocess
 import sys
 
@@ -120,6 +121,20 @@ def test_one_failure_is_told_and_the_others_go_on(tmp_path):
   assert report["figures"]["kept: train"] == 6
   assert (tmp_path / "places.png").stat().st_size > 5000
   assert len(records_of(tmp_path)) == 6
+  # Nor does a data set that is there already pass for a whole one.
+  again = subprocess.run(command, capture_output=True, text=True, check=False)
+  assert (again.returncode, again.stderr) == (3, done.stderr)
+  assert "is built already" in again.stdout
+  built = tmp_path / "geo_tiles/sentinel2/1.0.0"
+  assert "tiles that could not be used: 3;" in done.stderr
+  assert f"delete {built} and build again" in done.stderr
+
+  # Mended, and built again as it says.
+  write(source, NEW, make_pixels(1))
+  shutil.rmtree(built)
+  assert len(build_to(tmp_path, source).errors) == 2
+  assert len(records_of(tmp_path)) == 12
+  cut_short.write_bytes(cut_short.read_bytes()[:200_000])
 
   strict = subprocess.run(
     [*command, "--strict", f"--output={tmp_path / 'strict'}"],

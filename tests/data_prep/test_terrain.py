@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pyproj
 import pytest
@@ -271,6 +273,30 @@ def test_no_data_is_told_with_its_place(tmp_path, dtype, no_data, value):
     terrain.read_terrain(dem, image, [50], [120 - SIZE - 2], SIZE)
 
 
+@pytest.mark.parametrize("no_data", ["-9999", "nan"])
+def test_a_sparse_dem_has_no_data_where_nothing_was_written(tmp_path, no_data):
+  """GDAL leaves out blocks that are full of no data."""
+  z = np.full((64, 64), 500, np.float32)
+
+  def blocks():
+    # The lower right quarter is missing.
+    for y, x in np.ndindex(2, 2):
+      block = z[32 * y : 32 * y + 32, 32 * x : 32 * x + 32]
+      yield None if (y, x) == (1, 1) else np.ascontiguousarray(block)
+
+  grid = make_grid(32633, 60.0, 12.0, 30.0, 64)
+  dem = write_dem(
+    tmp_path / "dem.tif", blocks(), grid, no_data, tile=(32, 32),
+    compression="zlib", shape=(64, 64), dtype="float32",
+  )  # fmt: skip
+  image = make_grid(32633, 60.0, 12.0, 10.0, 180)
+  (found,) = terrain.read_terrain(dem, image, [20], [20], SIZE)
+  np.testing.assert_allclose(found[..., 3], 500 / 8849, rtol=1e-6)
+  # Not the 0 m of the open sea.
+  with pytest.raises(tiles.TileError, match="no elevation at 59"):
+    terrain.read_terrain(dem, image, [120], [120], SIZE)
+
+
 @pytest.mark.parametrize("epsg", [4326, 32633])
 def test_a_patch_that_leaves_the_dem_is_told(tmp_path, epsg):
   pixel = 30.0 if epsg == 32633 else 1 / 3600
@@ -308,6 +334,16 @@ def test_only_the_window_is_read(tmp_path):
   assert not terrain.read_terrain(dem, image, rows, cols, SIZE).any()
   with pytest.raises(tiles.TileError, match=r"dem\.tif: "):
     terrain.read_terrain(dem, image, [340], [340], SIZE)
+
+
+def test_a_dem_of_an_unknown_projection_is_told(tmp_path):
+  grid = make_grid(32633, 60.0, 12.0, 30.0, 60)
+  unknown = dataclasses.replace(grid, epsg=29999)
+  dem = write_dem(tmp_path / "dem.tif", np.zeros((60, 60), "f4"), unknown)
+  with pytest.raises(
+    tiles.TileError, match=r"dem\.tif: unknown projection EPSG:29999"
+  ):
+    terrain.read_terrain(dem, grid, [20], [20], SIZE)
 
 
 def test_a_dem_of_several_bands_is_told(tmp_path):

@@ -1,0 +1,172 @@
+"""Patches of single tiles, cut and written."""
+
+import collections
+import dataclasses
+import datetime
+import os
+
+import numpy as np
+import pytest
+from array_record.python import array_record_data_source
+
+from data_prep import geo_tiles, places, records, splits, tiles
+from geojax import encodings
+
+CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
+
+
+def test_a_full_disk_is_an_error(tmp_path):
+  with pytest.raises(OSError, match="no-such-folder"):
+    records.write_shard(tmp_path / "no-such-folder/x", [], "test", CONFIG)
+
+
+def one_tile(path, **kwargs):
+  rng = np.random.default_rng(0)
+  arguments = {
+    "pixels": rng.integers(0, 255, (102, 102, 5)).astype(np.int16),
+    "bands": CONFIG.bands,
+    "west": 10.0,
+    "north": 50.0,
+    "pixel_size": 1 / 15,
+    "date": datetime.datetime(2004, 6, 15, 12),
+  } | kwargs
+  tiles.write_tile(path, arguments.pop("pixels"), **arguments)
+  return path
+
+
+@pytest.mark.parametrize(
+  ("kwargs", "message"),
+  [
+    ({"date": None}, "no date"),
+    ({"pixels": np.zeros((102, 102, 5), np.uint16)}, "dtype uint16"),
+    ({"bands": ("red", "green", "blue", "dem", "haze")}, "band altitude"),
+  ],
+)
+def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
+  path = one_tile(tmp_path / "bad.tif", **kwargs)
+  with pytest.raises(tiles.TileError, match=rf"bad\.tif: {message}"):
+    cut_whole(path, CONFIG, "train")
+  counts, error = records.count_patches(path, CONFIG)
+  assert not counts
+  assert message in str(error)
+
+
+def cut_whole(path, config, split):
+  """All of a tile's patches of one split; of a tile read in one go."""
+  ((patches, left_out),) = records.cut_patches(path, config, split)
+  assert not left_out
+  return patches
+
+
+def test_bands_are_read_by_name(tmp_path):
+  swapped = ("blue", "green", "red", "turbidity", "altitude")
+  plain = one_tile(tmp_path / "plain.tif")
+  other = one_tile(tmp_path / "other.tif", bands=swapped)
+  a = cut_whole(plain, CONFIG, "train")["image"]
+  b = cut_whole(other, CONFIG, "train")["image"]
+  assert len(a) > 10
+  np.testing.assert_array_equal(a, b[..., [2, 1, 0, 4, 3]])
+
+
+def test_a_tile_may_belong_to_several_splits(tmp_path):
+  rule = places.PatchRule(
+    size=8,
+    stride=8,
+    split=splits.SplitRule(1, 0, 0, validation=0.3, test=0.3),
+    train_kept=1.0,
+    max_sea=1.0,
+    sea_kept=1.0,
+  )
+  config = dataclasses.replace(CONFIG, patches=rule)
+  path = one_tile(tmp_path / "tile.tif")
+  tile = tiles.open_tile(path)
+  pixels = tile.read(CONFIG.bands)
+  chosen = places.select_places(tile.grid, rule)
+  counts, _ = records.count_patches(path, config)
+  for index, split in enumerate(splits.SPLITS):
+    mine = np.flatnonzero(chosen.split == index)
+    assert len(mine) == counts[split] > 5
+    cut = cut_whole(path, config, split)
+    assert len(cut["id"]) == len(mine)
+    for i, place in enumerate(mine):
+      row, col = chosen.rows[place], chosen.cols[place]
+      assert cut["id"][i] == f"tile/{row}_{col}"
+      np.testing.assert_array_equal(
+        cut["image"][i], pixels[row : row + 8, col : col + 8]
+      )
+      np.testing.assert_array_equal(
+        cut["label"][i, encodings.CLIMATE], chosen.climate[place]
+      )
+      np.testing.assert_allclose(
+        [cut["lat"][i], cut["lon"][i]],
+        [chosen.lat_deg[place], chosen.lon_deg[place]],
+        rtol=1e-6,
+      )
+
+
+@pytest.mark.parametrize(
+  "changed", [*("climate_map", "legend", "water_mask", "dem"), "tile", "beside"]
+)
+def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
+  written = []
+
+  def write_shard(path, *args):
+    written.append(path)
+    path.write_bytes(b"records")
+    return records.ShardReport(1, collections.Counter(), [], np.zeros((1, 3)))
+
+  monkeypatch.setattr(records, "write_shard", write_shard)
+  names = ("climate_map", "legend", "water_mask", "dem", "tile", "beside")
+  files = {name: tmp_path / name for name in names}
+  for file in files.values():
+    file.write_bytes(b"old")
+    os.utime(file, ns=(10**18, 10**18))
+  config = dataclasses.replace(
+    CONFIG,
+    **{name: str(files[name]) for name in names[:4]},
+    find_beside=lambda path: [path.with_name("beside")],
+  )
+
+  def write():
+    output = tmp_path / "output"
+    output.unlink(missing_ok=True)
+    report = records.write_shard_once(
+      output, [files["tile"]], "train", config, True, tmp_path / "kept"
+    )
+    assert (output.read_bytes(), report.num_records) == (b"records", 1)
+    return len(written)
+
+  assert write() == write() == 1
+  # Another time of the same size, and another size of that time.
+  os.utime(files[changed], ns=(10**18, 10**18 + 1))
+  assert write() == write() == 2
+  files[changed].write_bytes(b"newer")
+  os.utime(files[changed], ns=(10**18, 10**18 + 1))
+  assert write() == write() == 3
+  # A change that was taken back finds what was kept.
+  files[changed].write_bytes(b"old")
+  os.utime(files[changed], ns=(10**18, 10**18))
+  assert write() == 3
+
+
+def test_labels_changed_after_a_kill_are_the_records(tmp_path):
+  config = next(c for c in geo_tiles.CONFIGS if c.name == "arrays")
+  path = tmp_path / "a_s2.npy"
+  np.save(path, np.ones((1, 128, 128, 10), np.uint16))
+
+  def label_of_record(name, fractions):
+    label = encodings.encode_label(fractions, 50.5, 10.5, 15)
+    np.save(tmp_path / "a_label_geo.npy", np.float32(label)[None])
+    (mine,) = config.reader(path, config).split
+    split = splits.SPLITS[mine]
+    kept = tmp_path / "kept"
+    records.write_shard_once(tmp_path / name, [path], split, config, True, kept)
+    (record,) = array_record_data_source.ArrayRecordDataSource(
+      [str(tmp_path / name)]
+    )
+    found = records.features(config).deserialize_example_np(record)["label"]
+    return found[encodings.CLIMATE]
+
+  for name, zone in (("first", 7), ("second", 8)):
+    fractions = np.eye(31)[zone]
+    np.testing.assert_array_equal(label_of_record(name, fractions), fractions)
