@@ -44,3 +44,19 @@ class GeographicModel(nn.Module):
       "climate": nn.Dense(NUM_ZONES, name="climate")(features),
       "date": nn.sigmoid(nn.Dense(2, name="date")(features)),
     }
+
+  def features(self, images, *, train: bool = False, stages: bool = False):
+    """Encodes images, for other tasks than these three.
+
+        model.apply(variables, images, method="features")
+
+    Args:
+      images: Scaled images, shape `[batch, height, width, bands]`.
+      train: Handed to the encoder.
+      stages: Whether to return the feature maps of every stage too.
+
+    Returns:
+      What the encoder returns: features `[batch, features]`; with `stages`
+      these and a tuple of maps `[batch, rows, columns, channels]`.
+    """
+    return self.encoder(images, train=train, stages=stages)

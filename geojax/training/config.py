@@ -47,12 +47,27 @@ def default_config() -> ml_collections.ConfigDict:
   config.augment.north_up = False
 
   config.model = ml_collections.ConfigDict()
-  # The encoder: only "core" today.
+  # The encoder: "core", "core_unet" or "vit".
   config.model.name = "core"
-  config.model.depths = (2, 2, 6, 2)
-  config.model.widths = (40, 80, 160, 320)
-  # Squares of pixels folded into channels before the stem; 1 folds nothing.
+  # Of the Core family "atto", "femto", "pico", "nano", "tiny", "base", "large"
+  # or "huge"; of "vit" "ti", "s", "b" or "l".
+  config.model.size = "atto"
+  # Blocks and channels of a stage, where they are not those of the size.
+  config.model.depths = ()
+  config.model.widths = ()
+  # "core": squares of pixels folded into channels before the stem; 1 folds
+  # nothing. "vit": the side of a patch, 8 or 16.
   config.model.patch_size = 1
+  # Of the Core family: "batch" (over the whole batch, whatever the devices),
+  # "group" or "layer".
+  config.model.norm = "batch"
+  # Of the Core family: "gate", or "published" for converted weights.
+  config.model.excitation = "gate"
+  # What the encoder computes in, "float32" or "bfloat16"; parameters,
+  # statistics and losses are float32 always.
+  config.model.dtype = "float32"
+  # Gradient checkpointing: blocks are computed anew in the backward pass.
+  config.model.remat = False
   config.model.dropout = 0.0
 
   config.loss = ml_collections.ConfigDict()
@@ -114,7 +129,10 @@ def default_config() -> ml_collections.ConfigDict:
 
 
 CHOICES = {
-  "model.name": ("core",),
+  "model.name": ("core", "core_unet", "vit"),
+  "model.norm": ("batch", "group", "layer"),
+  "model.excitation": ("gate", "published"),
+  "model.dtype": ("float32", "bfloat16"),
   "loss.coords": ("mvmf", "mse"),
   "mixture.centers": (
     "fibonacci",
@@ -150,7 +168,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if isinstance(default, float) and type(value) is int:
       continue
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-      if value and all(type(item) is int for item in value):
+      if all(type(item) is int for item in value):
         continue
       raise ConfigError(f"config.{key} must hold integers, got {value!r}")
     if type(value) is not type(default):

@@ -1,0 +1,215 @@
+"""Convolutions and resampling of images, in the form each platform runs fast.
+
+The forms of a function differ by rounding alone. Which one runs is chosen here
+and nowhere else, by the platform that a program is lowered for: accelerators
+take the native convolutions; a CPU takes the depthwise one as nine shifted
+products, the full one by Winograd's filtering.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from geojax.models import winograd
+
+
+def conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """3x3 convolution, stride 1, zero padding ("same").
+
+  Args:
+    x: Images, shape `[batch, height, width, in]`.
+    kernel: Shape `[3, 3, in, out]`.
+
+  Returns:
+    Shape `[batch, height, width, out]`.
+  """
+  if x.dtype != jnp.float32:
+    # Winograd's sums lose digits that narrower types cannot spare.
+    return _native(x, kernel)
+  batch, height, width, channels = x.shape
+  # Tiles of 4 need fewer products, tiles of 2 a smaller spread of the kernel,
+  # which tells where a kernel meets few pixels.
+  num_tiles = batch * -(-height // 4) * -(-width // 4)
+  m = 4 if 2 * num_tiles >= channels else 2
+  return _by_platform(functools.partial(winograd.conv_3x3, m=m), _native)(
+    x, kernel
+  )
+
+
+def depthwise_conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """Depthwise 3x3 convolution, stride 1, zero padding ("same").
+
+  Args:
+    x: Images, shape `[batch, height, width, channels]`.
+    kernel: One 3x3 kernel a channel, shape `[3, 3, channels]`.
+
+  Returns:
+    Shape `[batch, height, width, channels]`.
+  """
+  return _by_platform(_shifted_products, _native_depthwise)(x, kernel)
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+  """Maximum over 2x2 squares; an odd last row or column is left out.
+
+  By reshape and max, ten times as fast on a CPU as a window reduction.
+
+  Args:
+    x: Images, shape `[batch, height, width, channels]`.
+
+  Returns:
+    Shape `[batch, height // 2, width // 2, channels]`.
+  """
+  batch, height, width, channels = x.shape
+  x = x[:, : height // 2 * 2, : width // 2 * 2]
+  x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
+  return jnp.max(x, axis=(2, 4))
+
+
+def space_to_depth(x: jax.Array, size: int) -> jax.Array:
+  """Folds each `size` x `size` square of pixels into the channels.
+
+  Args:
+    x: Images, shape `[batch, height, width, channels]`.
+    size: Side of a square in pixels; divides height and width.
+
+  Returns:
+    Shape `[batch, height / size, width / size, size * size * channels]`.
+
+  Raises:
+    ValueError: The image's sides are no multiples of `size`.
+  """
+  batch, height, width, channels = x.shape
+  if height % size or width % size:
+    raise ValueError(
+      f"space_to_depth: images of {height} x {width} pixels do not divide"
+      f" into squares of {size} x {size}"
+    )
+  x = x.reshape(batch, height // size, size, width // size, size, channels)
+  x = x.transpose(0, 1, 3, 2, 4, 5)
+  return x.reshape(batch, height // size, width // size, -1)
+
+
+def upsample_2x(x: jax.Array) -> jax.Array:
+  """Bilinear resampling to twice the size, corners on corners.
+
+  Args:
+    x: Images, shape `[batch, height, width, channels]`.
+
+  Returns:
+    Shape `[batch, 2 height, 2 width, channels]`; row r is read at row
+    `r (height - 1) / (2 height - 1)`.
+  """
+  return _resample(x, _upsampling(x.shape[1]), _upsampling(x.shape[2]))
+
+
+def mean_pool(x: jax.Array, size: int) -> jax.Array:
+  """Means over a grid of `size` x `size` windows, whatever the image's size.
+
+  Args:
+    x: Images, shape `[batch, height, width, channels]`.
+    size: Windows down and across; window q of n rows holds those from
+      floor(q n / size) to ceil((q + 1) n / size).
+
+  Returns:
+    Shape `[batch, size, size, channels]`.
+  """
+  down, across = (_windows(side, size) for side in x.shape[1:3])
+  return _resample(x, down, across)
+
+
+def _resample(x, down, across):
+  down, across = down.astype(x.dtype), across.astype(x.dtype)
+  return jnp.einsum("ph,qw,bhwc->bpqc", down, across, x)
+
+
+def _upsampling(side):
+  positions = np.arange(2 * side) * (side - 1) / (2 * side - 1)
+  rows = np.arange(side)
+  return np.maximum(0, 1 - np.abs(positions[:, None] - rows[None]))
+
+
+def _windows(side, size):
+  matrix = np.zeros((size, side))
+  for q in range(size):
+    first, last = q * side // size, -(-(q + 1) * side // size)
+    matrix[q, first:last] = 1 / (last - first)
+  return matrix
+
+
+def _native(x, kernel, groups=1):
+  return jax.lax.conv_general_dilated(
+    x,
+    kernel,
+    window_strides=(1, 1),
+    padding="SAME",
+    feature_group_count=groups,
+    dimension_numbers=("NHWC", "HWIO", "NHWC"),
+  )
+
+
+def _native_depthwise(x, kernel):
+  return _native(x, kernel[:, :, None, :], groups=x.shape[-1])
+
+
+@jax.custom_vjp
+def _shifted_products(x, kernel):
+  height, width = x.shape[1:3]
+  padded = _pad(x)
+  return sum(
+    padded[:, i : i + height, j : j + width] * kernel[i, j][None, None, None]
+    for i in range(3)
+    for j in range(3)
+  )
+
+
+def _pad(x):
+  return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+
+
+def _shifted_products_fwd(x, kernel):
+  return _shifted_products(x, kernel), (x, kernel)
+
+
+def _shifted_products_bwd(residuals, g):
+  x, kernel = residuals
+  height, width = x.shape[1:3]
+
+  # One image at a time: the nine sums over pixels then run in cache, where
+  # autodiff makes nine passes over the whole batch.
+  def add_image(total, image_and_grad):
+    image, grad = image_and_grad
+    taps = [
+      jnp.sum(image[i : i + height, j : j + width] * grad, axis=(0, 1))
+      for i in range(3)
+      for j in range(3)
+    ]
+    return total + jnp.stack(taps), None
+
+  zero = jnp.zeros((9, kernel.shape[-1]), kernel.dtype)
+  taps, _ = jax.lax.scan(add_image, zero, (_pad(x), g))
+  return _shifted_products(g, kernel[::-1, ::-1]), taps.reshape(kernel.shape)
+
+
+_shifted_products.defvjp(_shifted_products_fwd, _shifted_products_bwd)
+
+
+def _by_platform(cpu, default):
+  """A function in two forms, chosen where it is lowered, backward as well."""
+
+  @jax.custom_vjp
+  def apply(*args):
+    return jax.lax.platform_dependent(*args, cpu=cpu, default=default)
+
+  def pull_back(function):
+    return lambda args, g: jax.vjp(function, *args)[1](g)
+
+  def backward(args, g):
+    return jax.lax.platform_dependent(
+      args, g, cpu=pull_back(cpu), default=pull_back(default)
+    )
+
+  apply.defvjp(lambda *args: (apply(*args), args), backward)
+  return apply

@@ -1,0 +1,53 @@
+"""From a config to a model."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from geojax import models
+from geojax.training import config as config_lib
+
+
+def _config(**keys):
+  config = config_lib.default_config().model
+  config.update(keys)
+  return config
+
+
+@pytest.mark.parametrize(
+  ("keys", "features"),
+  [
+    ({"size": "atto"}, 320),
+    ({"depths": (1, 1), "widths": (16, 48)}, 48),
+    ({"name": "core_unet", "size": "femto"}, 24),
+    ({"name": "vit", "size": "s", "patch_size": 8}, 384),
+    ({"dtype": "bfloat16", "norm": "group", "remat": True}, 320),
+  ],
+)
+def test_a_config_makes_its_model(keys, features):
+  model = models.create_model(_config(**keys), coords_dim=7)
+  images = jax.ShapeDtypeStruct((2, 32, 32, 4), jnp.float32)
+  outputs, variables = jax.eval_shape(
+    lambda x: model.init_with_output(jax.random.key(0), x), images
+  )
+  assert outputs["coords"].shape == (2, 7)
+  assert variables["params"]["climate"]["kernel"].shape == (features, 31)
+
+
+@pytest.mark.parametrize(
+  ("keys", "message"),
+  [
+    ({"name": "resnet"}, "known are core, core_unet, vit"),
+    ({"size": "giant"}, "atto, femto"),
+    ({"name": "vit"}, "ti, s, b, l"),
+    ({"name": "vit", "size": "ti"}, "needs a patch_size"),
+    (
+      {"name": "vit", "size": "ti", "patch_size": 8, "widths": (8,)},
+      "'vit' has none",
+    ),
+    ({"name": "core_unet", "patch_size": 2}, "patch_size must be 1"),
+  ],
+)
+def test_what_does_not_go_together_is_refused(keys, message):
+  with pytest.raises(ValueError, match=message):
+    models.create_model(_config(**keys), coords_dim=7)
