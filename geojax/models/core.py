@@ -185,7 +185,7 @@ class CoreEncoder(nn.Module):
     if self.patch_size > 1:
       x = convolutions.space_to_depth(x, self.patch_size)
     x, maps = _contract(_block(self, train), x, self.depths, self.widths)
-    features = jnp.mean(x, axis=(1, 2), dtype=jnp.float32)
+    features = jnp.mean(_widen(x), axis=(1, 2))
     features = nn.Dropout(self.dropout, deterministic=not train)(features)
     return (features, maps) if stages else features
 
@@ -272,12 +272,12 @@ class CoreUnet(nn.Module):
       for i in range(self.depths[stage]):
         x = block(width, f"up{up}_block{i}", x)
       maps.append(x)
-    x = block(widths[0], "head_block", x).astype(jnp.float32)
+    x = _widen(block(widths[0], "head_block", x))
     if self.num_outputs is None:
       x = jnp.mean(x, axis=(1, 2))
       x = nn.Dropout(self.dropout, deterministic=not train)(x)
     else:
-      x = nn.Dense(self.num_outputs, name="head")(x)
+      x = nn.Dense(self.num_outputs, dtype=x.dtype, name="head")(x)
     return (x, tuple(maps)) if stages else x
 
 
@@ -304,6 +304,11 @@ def _contract(block, x, depths, widths):
     maps.append(x)
     x = convolutions.max_pool_2x2(x)
   return x, tuple(maps)
+
+
+def _widen(x):
+  """Float32 at least, for means over pixels and for heads."""
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _check_stages(name, depths, widths):

@@ -7,8 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import geojax.models
-from geojax.models import CoreEncoder, GeographicModel, convert
+from geojax.models import CoreEncoder, CoreUnet, GeographicModel, convert
 
 DEPTHS, WIDTHS, BANDS = (1, 2), (16, 32), 5
 
@@ -22,12 +21,8 @@ def _model(coords_dim=3, **kwargs):
 
 
 def _unet(**kwargs):
-  if not hasattr(geojax.models, "CoreUnet"):
-    pytest.skip("geojax.models has no CoreUnet")
   widths = [2 * width for width in WIDTHS]
-  return geojax.models.CoreUnet(
-    depths=DEPTHS, widths=widths, num_outputs=2, **kwargs
-  )
+  return CoreUnet(depths=DEPTHS, widths=widths, num_outputs=2, **kwargs)
 
 
 def _shapes(model, side=8):
@@ -313,15 +308,15 @@ def test_pytorch_models_have_the_published_sizes(torch, torch_models, size):
   assert tuple(counts) == PARAMETERS[size]
 
 
-def _torch_pair(torch, torch_models, name, excitation):
+def _torch_pair(torch, torch_models, name, excitation, dtype="float32"):
   """A PyTorch model of random weights, ours, and ours on `[..., outputs]`."""
   if name == "encoder":
     theirs = torch_models.CoreEncoder(
       bands=BANDS, depths=DEPTHS, widths=WIDTHS, excitation=excitation
     )
-    ours = _model(excitation=excitation)
+    ours = _model(excitation=excitation, dtype=dtype)
   else:
-    ours = _unet(excitation=excitation)
+    ours = _unet(excitation=excitation, dtype=dtype)
     theirs = torch_models.CoreUnet(
       bands=BANDS,
       num_outputs=2,
@@ -393,7 +388,7 @@ def test_outputs_equal_pytorch_s_in_evaluation(
 def test_training_equals_pytorch_s_and_so_does_evaluation_after_it(
   torch, torch_models, name, excitation, dtype
 ):
-  theirs, ours = _torch_pair(torch, torch_models, name, excitation)
+  theirs, ours = _torch_pair(torch, torch_models, name, excitation, dtype)
   variables = convert.from_pytorch(theirs.state_dict(), _shapes(ours, 16))
   theirs = theirs.to(getattr(torch, dtype))
   with jax.enable_x64(dtype == "float64"):
