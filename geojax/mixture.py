@@ -14,16 +14,17 @@ import jax.numpy as jnp
 
 from geojax import arrays, vmf
 from geojax.decoders import (
-  credible_level,
   decode_largest,
   decode_least_expected_distance,
   decode_mode,
   probability_map,
 )
 from geojax.fused import fused_log_prob
+from geojax.regions import credible_level, credible_regions
 
 __all__ = [
   "credible_level",
+  "credible_regions",
   "decode_largest",
   "decode_least_expected_distance",
   "decode_mode",
