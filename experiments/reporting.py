@@ -5,11 +5,9 @@ import time
 
 import numpy as np
 
-from data_prep import earth
-from experiments import figures
+from experiments import figures, pictures
 from geojax import baselines, encodings, groups
 from geojax.training import examine, loop, pipeline, sharding
-from geojax.views import plots
 
 # metrics.json has more radii than a terminal has lines.
 _TABLE_KM = (1, 25, 200, 750, 2500)
@@ -62,9 +60,7 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   figures.write_json({**found, "baselines": beside}, folder / "metrics.json")
   figures.write_predictions(examined, train_km, folder / "predictions.parquet")
-  draw_overview(examined).savefig(
-    folder / "overview.png", dpi=110, bbox_inches="tight"
-  )
+  pictures.draw(run, examined, train_km, found, split, folder)
   clock.lap("pictures")
   print(closing_table(found, beside, split))
   print(clock.read())
@@ -121,23 +117,6 @@ def _band_statistics(dataset, split):
     features.append(baselines.band_statistics(batch["image"])[mask])
     labels.append(batch["label"][mask])
   return np.concatenate(features), np.concatenate(labels)
-
-
-def draw_overview(predictions: dict):
-  """Draws predictions of `Run.evaluate`: land patches, as the metrics are."""
-  land = {
-    name: values[predictions["is_land"]] for name, values in predictions.items()
-  }
-  true = encodings.split_label(land["label"])
-  return plots.prediction_overview(
-    place_true=encodings.coordinates_to_unit(true["coords"]),
-    place_predicted=land["place"],
-    zone_true=land["zone_true"],
-    zone_predicted=land["zone"],
-    day_true=encodings.decode_day_of_year(true["date"]),
-    day_predicted=land["day"],
-    climate_map=earth.load_climate_map().zones,
-  )
 
 
 def closing_table(found: dict, beside: dict, split: str) -> str:
