@@ -199,17 +199,17 @@ def _globes(run, land, place_true, split, zones):
     (tile, f"{len(tile)} patches within {_TILE_KM} km, mean of their maps"),
   ):
     logits = read_closer(run, split, land["record"][rows])["logits"]
-    weights = jax.nn.softmax(logits, axis=-1)
+    mean = mixture.mean_logits(logits)
     figures.append(
       maps.probability_map(
         probability=np.asarray(
-          draw_map(logits, **components, cells=cells), np.float64
-        ).mean(axis=0),
+          draw_map(mean, **components, cells=cells)[0], np.float64
+        ),
         climate_map=zones,
         place_true=place_true[patch],
         place_predicted=land["place"][patch] if len(rows) == 1 else None,
         centers=np.asarray(components["mu"], np.float64),
-        weights=np.asarray(weights, np.float64).mean(axis=0),
+        weights=np.exp(np.asarray(mean[0], np.float64)),
         title=title,
       )
     )

@@ -8,6 +8,7 @@ temperature T, pass `logits / T`.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,7 @@ __all__ = [
   "decode_mode",
   "fused_log_prob",
   "log_prob",
+  "mean_logits",
   "normalize_centers",
   "probability_map",
 ]
@@ -84,6 +86,24 @@ def normalize_centers(mu):
   """
   (mu,) = arrays.widen(mu)
   return mu / jnp.linalg.norm(mu, axis=-1, keepdims=True)
+
+
+def mean_logits(logits):
+  """Logits of the mean of the examples' densities: one mixture for all.
+
+  A tile's patches share their centers, so that the mean of their densities has
+  the mean of their weights. A map of it costs what a map of one patch does.
+
+  Args:
+    logits: Mixture logits, shape `[batch, centers]`.
+
+  Returns:
+    Logs of the mean weights, shape `[1, centers]`.
+  """
+  (logits,) = arrays.widen(logits)
+  log_weight = jax.nn.log_softmax(logits)
+  total = jax.nn.logsumexp(log_weight, axis=0, keepdims=True)
+  return total - math.log(len(logits))
 
 
 def _terms(x, logits, mu, log_kappa):

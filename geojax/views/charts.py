@@ -21,7 +21,7 @@ def confusion_matrices(*, zones, classes) -> matplotlib.figure.Figure:
     The figure: zones left, with the climate map's colours along both sides, in
     shares of each true zone; classes right, in % of each true class.
   """
-  figure = matplotlib.figure.Figure(figsize=(10.4, 5.2), layout="constrained")
+  figure = matplotlib.figure.Figure(figsize=(10.4, 6.0), layout="constrained")
   left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
   image = _draw_confusion(left, zones, climate.ZONES, climate.ZONE_COLORS)
   left.set_title(_title("31 zones", zones), fontsize=10)
@@ -40,7 +40,12 @@ def confusion_matrices(*, zones, classes) -> matplotlib.figure.Figure:
       color="white" if shares[row, column] > 0.6 else "black",
     )
   bar = figure.colorbar(
-    image, ax=right, orientation="horizontal", shrink=0.9, pad=0.03, aspect=30
+    image,
+    ax=[left, right],
+    orientation="horizontal",
+    shrink=0.5,
+    pad=0.03,
+    aspect=40,
   )
   bar.set_label("share of the true zone or class", fontsize=9)
   return figure

@@ -83,6 +83,10 @@ def error_map(
     alpha=0.7,
     zorder=2,
   )
+  lat, lon = sphere.unit_to_latlon(place_predicted[worst])
+  axes.scatter(
+    lon, lat, s=12, marker="x", color="#d55e00", linewidths=1, transform=_PLAIN
+  )
   lat, lon = sphere.unit_to_latlon(place_true[order])
   mappable = axes.scatter(
     lon,
@@ -98,7 +102,7 @@ def error_map(
   )
   axes.set_title(
     f"Error of {len(order):,} patches, median {np.median(distance_km):,.0f} km;"
-    f"\nlines lead from the {len(worst)} worst places to where they were put",
+    f"\nlines lead from the {len(worst)} worst places to where they were put (x)",
     fontsize=10,
   )
   bar = figure.colorbar(
