@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from experiments import figures, pictures
+from experiments import figures, page, pictures
 from geojax import baselines, encodings, groups
 from geojax.training import examine, loop, pipeline, sharding
 
@@ -62,9 +62,12 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   figures.write_predictions(examined, train_km, folder / "predictions.parquet")
   pictures.draw(run, examined, train_km, found, split, folder)
   clock.lap("pictures")
+  path = workdir / "report.html"
+  page.write(run, examined, found, beside, split, folder, path)
+  clock.lap("report")
   print(closing_table(found, beside, split))
   print(clock.read())
-  print(f"metrics, predictions and pictures: {folder}")
+  print(f"metrics, predictions and pictures: {folder}; all of it: {path}")
 
 
 class _Clock:

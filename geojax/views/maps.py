@@ -6,7 +6,7 @@ Nothing is fetched: land and coastlines are those of the climate map handed in.
 import cartopy.crs as ccrs
 import matplotlib.figure
 import numpy as np
-from matplotlib import collections, colors, lines
+from matplotlib import collections, colormaps, colors, lines
 
 from geojax import sphere
 
@@ -27,6 +27,12 @@ _STAR = {
   "linewidths": 1.2,
 }
 _RASTER_ROWS = 720
+
+
+def distance_colour(step, **kwargs):
+  """The colour of a step of `DISTANCE_EDGES_KM`, as of a matplotlib map."""
+  middle = sum(DISTANCE_EDGES_KM[step : step + 2]) / 2
+  return colormaps[DISTANCE_COLOURS](DISTANCE_NORM(middle), **kwargs)
 
 
 def draw_land(axes, climate_map, *, rows=_RASTER_ROWS):
@@ -102,7 +108,7 @@ def error_map(
   )
   axes.set_title(
     f"Error of {len(order):,} patches, median {np.median(distance_km):,.0f} km;"
-    f"\nlines lead from the {len(worst)} worst places to where they were put (x)",
+    f"\nlines from the {len(worst)} worst places to where they were put (x)",
     fontsize=10,
   )
   bar = figure.colorbar(
