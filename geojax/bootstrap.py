@@ -5,13 +5,14 @@ more than they do. So whole neighbourhoods are drawn, with all their patches.
 """
 
 import numpy as np
+from scipy import sparse
 
 from geojax import climate, metrics, sphere
 
 # Neighbourhoods of about 110 km, the width of a Sentinel-2 tile.
 _NUM_CELLS = 40_000
 _NUM_RESAMPLES = 200
-_BLOCK = 10_000_000
+_NUM_RANKS = 4096
 
 
 def draw_weights(places, *, num_resamples=_NUM_RESAMPLES, seed=0):
@@ -49,7 +50,9 @@ def intervals(examples, where, weights, neighbourhood, *, mass=0.95):
     where no resample holds an example.
   """
   examples = {name: value[where] for name, value in examples.items()}
-  neighbourhood = neighbourhood[where]
+  # Those of a small group are few of all.
+  present, neighbourhood = np.unique(neighbourhood[where], return_inverse=True)
+  weights = np.ascontiguousarray(weights[:, present].T)
   resampled = {
     **_means(metrics.mean_values(examples), weights, neighbourhood),
     **{
@@ -72,40 +75,54 @@ def intervals(examples, where, weights, neighbourhood, *, mass=0.95):
 
 def _means(values, weights, neighbourhood):
   """Means of each resample, by name, each `[resamples]`."""
-  size = weights.shape[1]
-  drawn = weights @ np.bincount(neighbourhood, minlength=size)
-  means = {}
-  for name, value in values.items():
-    total = weights @ np.bincount(neighbourhood, value, size)
-    nothing = np.full(len(weights), np.nan)
-    means[name] = np.divide(total, drawn, out=nothing, where=drawn > 0)
-  return means
+  size, num_resamples = weights.shape
+  counted = {"": np.ones(len(neighbourhood)), **values}
+  sums = [np.bincount(neighbourhood, v, size) for v in counted.values()]
+  drawn, *totals = np.stack(sums) @ weights
+  nothing = np.full(num_resamples, np.nan)
+  return {
+    name: np.divide(total, drawn, out=nothing.copy(), where=drawn > 0)
+    for name, total in zip(values, totals, strict=True)
+  }
 
 
 def _medians(values, weights, neighbourhood):
-  """Medians of each resample: where half of the weight is reached."""
+  """Medians of each resample: where half of the weight is reached.
+
+  Of more values than `_NUM_RANKS`, neighbours in rank stand for one another.
+  """
+  count = len(values)
+  if not count:
+    return np.full(weights.shape[1], np.nan)
   order = np.argsort(values)
-  values, neighbourhood = values[order], neighbourhood[order]
-  if not len(values):
-    return np.full(len(weights), np.nan)
-  parts = max(1, len(weights) * len(values) // _BLOCK)
-  medians = []
-  for part in np.array_split(weights, parts):
-    reached = np.cumsum(part[:, neighbourhood], axis=1, dtype=np.float64)
-    middle = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
-    medians.append(np.where(reached[:, -1] > 0, values[middle], np.nan))
-  return np.concatenate(medians)
+  ranks = min(count, _NUM_RANKS)
+  drawn = _drawn(
+    np.arange(count) * ranks // count, neighbourhood[order], weights, ranks
+  )
+  reached = np.cumsum(drawn, axis=0)
+  middle = np.argmax(reached >= reached[-1:] / 2, axis=0)
+  of_rank = values[order][(2 * np.arange(ranks) + 1) * count // (2 * ranks)]
+  return np.where(reached[-1] > 0, of_rank[middle], np.nan)
 
 
 def _macro_f1(examples, weights, neighbourhood):
   """Macro F1 of each resample."""
   zones = len(climate.ZONES)
   pair = examples["zone_true"] * zones + examples["zone"]
+  drawn = _drawn(pair, neighbourhood, weights, zones**2)
   return np.array(
-    [
-      metrics.macro_f1(
-        np.bincount(pair, row[neighbourhood], zones**2).reshape(zones, zones)
-      )
-      for row in weights
-    ]
+    [metrics.macro_f1(each.reshape(zones, zones)) for each in drawn.T]
   )
+
+
+def _drawn(kind, neighbourhood, weights, num_kinds):
+  """How often each resample drew each kind, `[kinds, resamples]`.
+
+  As a product with a sparse matrix, since most kinds live in few
+  neighbourhoods.
+  """
+  counts = sparse.csr_array(
+    (np.ones(len(kind), np.float32), (kind, neighbourhood)),
+    shape=(num_kinds, len(weights)),
+  )
+  return counts @ weights
