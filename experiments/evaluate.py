@@ -2,7 +2,8 @@
 
   python experiments/evaluate.py --workdir=DIR --split=test
 
-writes `metrics.json` and a picture to `DIR/eval/SPLIT`.
+writes `metrics.json`, `predictions.parquet` and pictures to `DIR/eval/SPLIT`,
+and all of it on one page to `DIR/report.html`.
 """
 
 import pathlib

@@ -1,20 +1,22 @@
-"""The report of a run on a split: metrics beside three baselines, a picture."""
+"""What a run ends in: figures beside three baselines, rows, pictures."""
 
-import json
 import pathlib
+import time
 
 import numpy as np
 
-from data_prep import earth
-from geojax import baselines, encodings, metrics
-from geojax.training import loop, pipeline
-from geojax.views import plots
+from experiments import figures, page, pictures
+from geojax import baselines, encodings, groups
+from geojax.training import examine, loop, pipeline, sharding
+
+# metrics.json has more radii than a terminal has lines.
+_TABLE_KM = (1, 25, 200, 750, 2500)
 
 # Name in metrics.json, what it is, and whether more is better.
 _ROWS = (
   ("median_km", "median distance, km", False),
   ("mean_km", "mean distance, km", False),
-  *((f"acc@{km}km", f"share within {km} km", True) for km in metrics.RADII_KM),
+  *((f"acc@{km}km", f"share within {km} km", True) for km in _TABLE_KM),
   ("geoscore", "GeoScore, 0 to 5000", True),
   ("nll_nats", "nll, nats; 0 is uniform", False),
   ("climate_accuracy", "climate, 31 zones", True),
@@ -25,28 +27,66 @@ _ROWS = (
 
 
 def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
-  """Evaluates a run: writes metrics and a picture, prints the closing table.
+  """Evaluates a run: writes figures, rows and pictures, prints the table.
 
   Args:
     run: A trained run.
     workdir: Its folder.
     split: Name of a split.
   """
-  found, predictions = run.evaluate(run.state.evaluated, split)
-  beside = compute_baselines(run.dataset, split)
+  clock = _Clock()
+  mesh = sharding.create_mesh()
+  variables = run.state.evaluated
+  temperature, by_temperature = examine.fit_temperature(
+    run.config, run.dataset, mesh, variables
+  )
+  examined = examine.make_examine(run.config, run.dataset, mesh)(
+    variables, split, temperature
+  )
+  clock.lap("forward passes, decoders and regions")
+  beside, train_places = compute_baselines(run.dataset, split)
+  clock.lap("baselines")
+  true = encodings.split_label(examined["label"])
+  train_km = groups.distance_to_train_km(
+    encodings.coordinates_to_unit(true["coords"]), train_places
+  )
+  found = figures.compute(examined, train_km)
+  if temperature is not None:
+    found["doubt"]["temperature"] = run.config.mixture.temperature
+    found["doubt"]["fitted_temperature"] = temperature
+    found["doubt"]["validation_nll_nats"] = by_temperature
+  clock.lap("figures")
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)
-  partial = folder / "metrics.partial"
-  partial.write_text(json.dumps({**found, "baselines": beside}, indent=2))
-  partial.replace(folder / "metrics.json")
-  draw_overview(predictions).savefig(
-    folder / "overview.png", dpi=110, bbox_inches="tight"
-  )
+  figures.write_json({**found, "baselines": beside}, folder / "metrics.json")
+  figures.write_predictions(examined, train_km, folder / "predictions.parquet")
+  pictures.draw(run, examined, train_km, found, split, folder)
+  clock.lap("pictures")
+  path = workdir / "report.html"
+  page.write(run, examined, found, beside, split, folder, path)
+  clock.lap("report")
   print(closing_table(found, beside, split))
-  print(f"metrics and picture: {folder}")
+  print(clock.read())
+  print(f"metrics, predictions and pictures: {folder}; all of it: {path}")
 
 
-def compute_baselines(dataset: pipeline.Dataset, split: str) -> dict:
+class _Clock:
+  """Says what the time went to."""
+
+  def __init__(self):
+    self._start = time.perf_counter()
+    self._laps = []
+
+  def lap(self, name):
+    now = time.perf_counter()
+    self._laps.append(f"{name} {now - self._start:.1f} s")
+    self._start = now
+
+  def read(self):
+    return "; ".join(self._laps)
+
+
+def compute_baselines(dataset: pipeline.Dataset, split: str):
   """Computes the three baselines on a split.
 
   Args:
@@ -54,16 +94,22 @@ def compute_baselines(dataset: pipeline.Dataset, split: str) -> dict:
     split: Name of a split.
 
   Returns:
-    Metrics by name, by name of the baseline.
+    Metrics by name, by name of the baseline; and the places of the train
+    split's land, unit vectors `[count, 3]`.
   """
   train, validation, test = (
     _band_statistics(dataset, name) for name in ("train", "validation", split)
   )
+  target = encodings.split_label(train[1][_is_land(train[1])])
   return {
     "nearest patch": baselines.nearest_patch(train, validation, test),
     "best constant": baselines.best_constant(train[1], validation[1], test[1]),
     "uniform": baselines.uniform(test[1]),
-  }
+  }, encodings.coordinates_to_unit(target["coords"])
+
+
+def _is_land(labels):
+  return ~encodings.is_sea_patch(labels[:, encodings.CLIMATE])
 
 
 def _band_statistics(dataset, split):
@@ -74,23 +120,6 @@ def _band_statistics(dataset, split):
     features.append(baselines.band_statistics(batch["image"])[mask])
     labels.append(batch["label"][mask])
   return np.concatenate(features), np.concatenate(labels)
-
-
-def draw_overview(predictions: dict):
-  """Draws predictions of `Run.evaluate`: land patches, as the metrics are."""
-  land = {
-    name: values[predictions["is_land"]] for name, values in predictions.items()
-  }
-  true = encodings.split_label(land["label"])
-  return plots.prediction_overview(
-    place_true=encodings.coordinates_to_unit(true["coords"]),
-    place_predicted=land["place"],
-    zone_true=land["zone_true"],
-    zone_predicted=land["zone"],
-    day_true=encodings.decode_day_of_year(true["date"]),
-    day_predicted=land["day"],
-    climate_map=earth.load_climate_map().zones,
-  )
 
 
 def closing_table(found: dict, beside: dict, split: str) -> str:

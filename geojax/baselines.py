@@ -54,10 +54,13 @@ def uniform(test_labels):
     "nll_nats": 0.0,
     "climate_accuracy": chance,
     "climate_class_accuracy": 1 / len(climate.CLASSES),
+    "climate_top3": 3 * chance,
+    "climate_ece": 0.0,
     "climate_macro_f1": float(
       np.mean(2 * frequency * chance / (frequency + chance))
     ),
     "date_mae_days": encodings.DAYS_PER_YEAR / 4,
+    "date_median_days": encodings.DAYS_PER_YEAR / 4,
     "count": float(land.sum()),
   }
 

@@ -1,4 +1,4 @@
-"""From a mixture to a point, to a map, and to the credibility of a point.
+"""From a mixture to a point and to a map.
 
 All take the logits and parameters of `mixture.log_prob` and run under jit. They
 go over candidate points one at a time, or over centers in chunks, with arrays
@@ -25,7 +25,6 @@ _ARCCOS = (
   0.0066700901,
   -0.0012624911,
 )
-_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def decode_largest(logits, mu):
@@ -38,7 +37,7 @@ def decode_largest(logits, mu):
   Returns:
     Unit vectors, shape `[batch, 3]`.
   """
-  logits, mu = _checked(logits, mu)
+  logits, mu = checked(logits, mu)
   return mu[jnp.argmax(logits, axis=-1)]
 
 
@@ -73,7 +72,7 @@ def decode_mode(
     Carreira-Perpinan, Mode-finding for mixtures of Gaussian distributions,
     IEEE PAMI 22, 2000.
   """
-  logits, mu, log_kappa = _checked(logits, mu, log_kappa)
+  logits, mu, log_kappa = checked(logits, mu, log_kappa)
   kappa = jnp.exp(log_kappa)
   kappa = kappa / (1 + kappa * blur_rad**2)
   log_peak = jax.nn.log_softmax(logits) + vmf.log_peak(kappa)[None, :]
@@ -81,16 +80,15 @@ def decode_mode(
 
   def climb(start):
     def step(_, x):
-      log_joint = _log_joint(x, log_peak, mu, kappa)
-      share = jax.nn.softmax(log_joint, axis=-1)
+      share = jax.nn.softmax(log_joint(x, log_peak, mu, kappa), axis=-1)
       pull = jnp.dot(share, kappa[:, None] * mu, precision=_PRECISE)
       # Where kappa is 0 nothing pulls.
       length = jnp.linalg.norm(pull, axis=-1, keepdims=True)
       return jnp.where(length > 0, pull / length, x)
 
     x = jax.lax.fori_loop(0, num_steps, step, mu[start])
-    log_joint = _log_joint(x, log_peak, mu, kappa)
-    return x, jax.nn.logsumexp(log_joint, axis=-1)
+    joint = log_joint(x, log_peak, mu, kappa)
+    return x, jax.nn.logsumexp(joint, axis=-1)
 
   points, log_prob = jax.lax.map(climb, starts.T)
   return _best(points, -log_prob)
@@ -120,7 +118,7 @@ def decode_least_expected_distance(
     Fletcher, Venkatasubramanian & Joshi, The geometric median on Riemannian
     manifolds, NeuroImage 45, 2009.
   """
-  logits, mu = _checked(logits, mu)
+  logits, mu = checked(logits, mu)
   weight = jax.nn.softmax(logits, axis=-1)
   _, best = jax.lax.top_k(logits, min(num_candidates, len(mu)))
   mean = jnp.dot(weight, mu, precision=_PRECISE)
@@ -178,7 +176,7 @@ def probability_map(logits, mu, log_kappa, cells, *, chunk_size=256):
     Probabilities, shape `[batch, cells]`; times cells/(4 pi), densities per
     steradian.
   """
-  logits, mu, log_kappa = _checked(logits, mu, log_kappa)
+  logits, mu, log_kappa = checked(logits, mu, log_kappa)
   (cells,) = arrays.widen(cells)
   arrays.check_shape("cells", cells, ("cells", 3))
   arrays.check_unit("cells", cells)
@@ -203,64 +201,8 @@ def probability_map(logits, mu, log_kappa, cells, *, chunk_size=256):
   return jax.lax.fori_loop(0, len(mu) // chunk_size, add_chunk, total)
 
 
-def credible_level(x, logits, mu, log_kappa, *, num_points=512):
-  """Mass of all that is denser than the density at x.
-
-  The least credible level whose region of highest density holds x: 0 at the
-  mode, 1 where nothing is less dense. For x drawn from the mixture it is
-  uniform in [0, 1], which tests a model's calibration.
-
-  Taken over points that stand for equal masses of the mixture itself: the
-  weights laid end to end are cut into equal parts; a part's place within its
-  weight gives the mass of the cap about that center, the golden ratio the
-  azimuth. So narrow components are resolved as well as wide ones; the error is
-  below 1/num_points for one component and of that order for several.
-
-  Args:
-    x: Unit vectors, shape `[batch, 3]`.
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-    log_kappa: Logs of the concentrations, shape `[centers]`.
-    num_points: Number of points, one at a time.
-
-  Returns:
-    Values in [0, 1], shape `[batch]`.
-  """
-  logits, mu, log_kappa = _checked(logits, mu, log_kappa)
-  (x,) = arrays.widen(x)
-  x = x.astype(mu.dtype)
-  arrays.check_shape("x", x, (len(logits), 3))
-  arrays.check_unit("x", x)
-  kappa = jnp.exp(log_kappa)
-  weight = jax.nn.softmax(logits)
-  log_peak = jax.nn.log_softmax(logits) + vmf.log_peak(kappa)[None, :]
-  ends = jnp.cumsum(weight, axis=-1)
-  ends = ends / ends[:, -1:]
-  find = jax.vmap(lambda e, u: jnp.searchsorted(e, u, side="right"), (0, None))
-
-  def log_prob(points):
-    log_joint = _log_joint(points, log_peak, mu, kappa)
-    return jax.nn.logsumexp(log_joint, axis=-1)
-
-  level = log_prob(x)
-
-  def is_denser(j):
-    place = (j + 0.5) / num_points
-    chosen = jnp.minimum(find(ends, place), len(mu) - 1)[:, None]
-    end = jnp.take_along_axis(ends, chosen, axis=1)[:, 0]
-    share = jnp.take_along_axis(weight, chosen, axis=1)[:, 0]
-    # Rounding in the running sum may carry it past either end.
-    mass = jnp.clip(1 - (end - place) / share, 1e-6, 1 - 1e-6)
-    turn = jnp.broadcast_to(j * _GOLDEN % 1, mass.shape)
-    chosen = chosen[:, 0]
-    points = vmf.point_at(mu[chosen], kappa[chosen], mass, turn)
-    return log_prob(points) > level
-
-  denser = jax.lax.map(is_denser, jnp.arange(num_points, dtype=mu.dtype))
-  return jnp.mean(denser, axis=0, dtype=mu.dtype)
-
-
-def _checked(logits, mu, log_kappa=None):
+def checked(logits, mu, log_kappa=None):
+  """The arguments as JAX arrays; a ValueError unless their shapes fit."""
   given = [v for v in (logits, mu, log_kappa) if v is not None]
   logits, mu, *rest = arrays.widen(*given)
   arrays.check_shape("mu", mu, ("centers", 3))
@@ -271,7 +213,7 @@ def _checked(logits, mu, log_kappa=None):
   return logits, mu, *rest
 
 
-def _log_joint(x, log_peak, mu, kappa):
+def log_joint(x, log_peak, mu, kappa):
   """Log weight times density of each component at x, `[batch, centers]`."""
   depth = vmf.pairwise_depth(_offsets(x, mu))
   return log_peak - kappa[None, :] * depth

@@ -9,11 +9,15 @@ import math
 
 import numpy as np
 
-from geojax import climate, encodings, sphere
+from geojax import calibration, climate, encodings, sphere
 
-# Street, city, region, country and continent: Vo, Jacobs & Hays, Revisiting
-# IM2GPS in the Deep Learning Era, ICCV 2017.
-RADII_KM = (1, 25, 200, 750, 2500)
+# Street, city, region, country and continent (1, 25, 200, 750, 2500): Vo,
+# Jacobs & Hays, Revisiting IM2GPS in the Deep Learning Era, ICCV 2017; and what
+# lies between.
+RADII_KM = (1, 25, 50, 100, 200, 500, 750, 2500)
+
+# Masses of the credible regions whose coverage and area are reported, in %.
+REGIONS_PERCENT = (50, 80, 95)
 
 # Haas et al., PIGEON: Predicting Image Geolocations, CVPR 2024.
 GEOSCORE_MAX = 5000
@@ -34,8 +38,10 @@ def per_example(labels, *, place, climate_probs, day, log_prob=None):
   Returns:
     A dict of arrays of shape `[batch]`: `distance_km`; `nll_nats` relative to
     uniform, if `log_prob` is given; `zone` and `zone_true`, the likeliest and
-    the largest of the 31; `climate_class` and `class_true`, the same of the
-    6 sums; `date_days`, the error around the year; `is_land`.
+    the largest of the 31; `confidence`, the likeliest zone's probability;
+    `in_top3`, whether fewer than 3 others are as likely as the true zone;
+    `climate_class` and `class_true`, likeliest and largest of the 6 sums;
+    `date_days`, the error around the year; `is_land`.
 
   Raises:
     ValueError: If a shape does not fit.
@@ -51,10 +57,15 @@ def per_example(labels, *, place, climate_probs, day, log_prob=None):
   place_true = encodings.coordinates_to_unit(target["coords"])
   day_true = encodings.decode_day_of_year(target["date"])
   around = xp.abs(day - day_true) % encodings.DAYS_PER_YEAR
+  zone_true = xp.argmax(target["climate"], axis=-1)
+  true_prob = xp.take_along_axis(climate_probs, zone_true[..., None], axis=-1)
   examples = {
     "distance_km": sphere.great_circle_km(place, place_true),
     "zone": xp.argmax(climate_probs, axis=-1),
-    "zone_true": xp.argmax(target["climate"], axis=-1),
+    "zone_true": zone_true,
+    "confidence": xp.max(climate_probs, axis=-1),
+    # Ties count against it: an answer of one zone alone has no second.
+    "in_top3": xp.sum(climate_probs >= true_prob, axis=-1) <= 3,
     "climate_class": xp.argmax(climate.class_fractions(climate_probs), axis=-1),
     "class_true": xp.argmax(
       climate.class_fractions(target["climate"]), axis=-1
@@ -64,8 +75,13 @@ def per_example(labels, *, place, climate_probs, day, log_prob=None):
   }
   if log_prob is not None:
     _check_shape("log_prob", log_prob, batch)
-    examples["nll_nats"] = -(log_prob + math.log(4 * math.pi))
+    examples["nll_nats"] = relative_to_uniform(log_prob)
   return examples
+
+
+def relative_to_uniform(log_prob):
+  """Nll relative to the uniform density: -(log_prob + log 4 pi), in nats."""
+  return -(log_prob + math.log(4 * math.pi))
 
 
 def geoscore(distance_km):
@@ -161,6 +177,54 @@ def where_values(distance_km):
   return values
 
 
+def mean_values(examples):
+  """Values whose means are metrics.
+
+  Args:
+    examples: A dict as of `per_example`, in NumPy; with `credible_level`, of
+      the true places, the coverage is among the values.
+
+  Returns:
+    A dict of float64 arrays by name of the metric, each `[count]`.
+  """
+  values = {
+    **where_values(examples["distance_km"].astype(np.float64)),
+    "date_mae_days": examples["date_days"],
+    "climate_accuracy": examples["zone"] == examples["zone_true"],
+    "climate_class_accuracy": (
+      examples["climate_class"] == examples["class_true"]
+    ),
+    "climate_top3": examples["in_top3"],
+  }
+  if "nll_nats" in examples:
+    values["nll_nats"] = examples["nll_nats"]
+  if "credible_level" in examples:
+    for percent in REGIONS_PERCENT:
+      inside = examples["credible_level"] <= percent / 100
+      values[f"coverage@{percent}%"] = inside
+  return {name: value.astype(np.float64) for name, value in values.items()}
+
+
+def median_values(examples):
+  """Values whose medians are metrics.
+
+  Args:
+    examples: A dict as of `per_example`, in NumPy; with `area_km2`, of the
+      credible regions, `[count, 3]`, the areas are among the values.
+
+  Returns:
+    A dict of float64 arrays by name of the metric, each `[count]`.
+  """
+  values = {
+    "median_km": examples["distance_km"],
+    "date_median_days": examples["date_days"],
+  }
+  if "area_km2" in examples:
+    for i, percent in enumerate(REGIONS_PERCENT):
+      values[f"area@{percent}%_km2"] = examples["area_km2"][:, i]
+  return {name: value.astype(np.float64) for name, value in values.items()}
+
+
 def summarize(examples, where=None):
   """Sums examples up, on the host.
 
@@ -168,47 +232,51 @@ def summarize(examples, where=None):
   no patch counts.
 
   Args:
-    examples: A dict as of `per_example`, of all batches concatenated.
+    examples: A dict as of `per_example`, of all batches concatenated; more of
+      `mean_values` and `median_values` is summed up where it is given.
     where: Booleans, False for rows of padding, shape `[count]`, or None.
 
   Returns:
-    A dict of floats: `median_km`, `mean_km`, `acc@...km`, `geoscore`,
-    `date_mae_days`, `nll_nats` if given; and, each also `_with_sea`,
-    `climate_accuracy`, `climate_class_accuracy`, `climate_macro_f1`, `count`.
+    A dict of floats: the names of `mean_values` and `median_values`,
+    `climate_macro_f1`, `climate_ece` and `count`; those of the climate, and
+    `count`, also `_with_sea`.
   """
   examples = {name: np.asarray(value) for name, value in examples.items()}
   everywhere = np.ones(len(examples["is_land"]), bool)
   if where is not None:
     everywhere = np.asarray(where, bool)
   land = everywhere & examples["is_land"]
-  distance_km = examples["distance_km"].astype(np.float64)
-  values = where_values(distance_km)
-  values["date_mae_days"] = examples["date_days"].astype(np.float64)
-  if "nll_nats" in examples:
-    values["nll_nats"] = examples["nll_nats"].astype(np.float64)
-  median = np.median(distance_km[land]) if land.any() else math.nan
+  medians = {
+    name: float(np.median(value[land])) if land.any() else math.nan
+    for name, value in median_values(examples).items()
+  }
+  means = mean_values(examples)
+  climate_means = {k: v for k, v in means.items() if k.startswith("climate_")}
+  with_sea = {
+    **compute(add({}, climate_means, everywhere)),
+    **_climate_figures(examples, everywhere),
+  }
   return {
-    "median_km": float(median),
-    **compute(add({}, values, land)),
-    **_summarize_climate(examples, land, ""),
-    **_summarize_climate(examples, everywhere, "_with_sea"),
+    **medians,
+    **compute(add({}, means, land)),
+    **_climate_figures(examples, land),
+    **{f"{name}_with_sea": value for name, value in with_sea.items()},
   }
 
 
-def _summarize_climate(examples, where, suffix):
-  values = {
-    "climate_accuracy": examples["zone"] == examples["zone_true"],
-    "climate_class_accuracy": (
-      examples["climate_class"] == examples["class_true"]
-    ),
-  }
+def _climate_figures(examples, where):
+  """What is no mean over examples: F1, calibration; and the count."""
   confusion = confusion_matrix(
     examples["zone_true"], examples["zone"], where, len(climate.ZONES)
   )
-  means = compute(add({}, values, where))
-  means["climate_macro_f1"] = macro_f1(confusion)
-  means["count"] = float(where.sum())
-  return {name + suffix: value for name, value in means.items()}
+  correct = examples["zone"] == examples["zone_true"]
+  return {
+    "climate_macro_f1": macro_f1(confusion),
+    "climate_ece": calibration.expected_calibration_error(
+      examples["confidence"][where], correct[where]
+    ),
+    "count": float(where.sum()),
+  }
 
 
 def _check_shape(name, x, expected):

@@ -8,27 +8,30 @@ temperature T, pass `logits / T`.
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 
 from geojax import arrays, vmf
 from geojax.decoders import (
-  credible_level,
   decode_largest,
   decode_least_expected_distance,
   decode_mode,
   probability_map,
 )
 from geojax.fused import fused_log_prob
+from geojax.regions import credible_level, credible_regions
 
 __all__ = [
   "credible_level",
+  "credible_regions",
   "decode_largest",
   "decode_least_expected_distance",
   "decode_mode",
   "fused_log_prob",
   "log_prob",
+  "mean_logits",
   "normalize_centers",
   "probability_map",
 ]
@@ -83,6 +86,24 @@ def normalize_centers(mu):
   """
   (mu,) = arrays.widen(mu)
   return mu / jnp.linalg.norm(mu, axis=-1, keepdims=True)
+
+
+def mean_logits(logits):
+  """Logits of the mean of the examples' densities: one mixture for all.
+
+  A tile's patches share their centers, so that the mean of their densities has
+  the mean of their weights. A map of it costs what a map of one patch does.
+
+  Args:
+    logits: Mixture logits, shape `[batch, centers]`.
+
+  Returns:
+    Logs of the mean weights, shape `[1, centers]`.
+  """
+  (logits,) = arrays.widen(logits)
+  log_weight = jax.nn.log_softmax(logits)
+  total = jax.nn.logsumexp(log_weight, axis=0, keepdims=True)
+  return total - math.log(len(logits))
 
 
 def _terms(x, logits, mu, log_kappa):

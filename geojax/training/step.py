@@ -1,5 +1,7 @@
 """The pure functions that run on the devices: a training step, a prediction."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,15 +10,6 @@ from geojax import encodings, losses, mixture, models, sphere
 from geojax.training import optimizers
 from geojax.training.augment import augment
 from geojax.training.state import TrainState, coords_dim
-
-# Functions of logits, mu, log_kappa and a blur in radians.
-_DECODERS = {
-  "largest": lambda logits, mu, *_: mixture.decode_largest(logits, mu),
-  "mode": lambda *args: mixture.decode_mode(*args[:3], blur_rad=args[3]),
-  "least_expected_distance": lambda logits, mu, *_: (
-    mixture.decode_least_expected_distance(logits, mu)
-  ),
-}
 
 
 def scale_images(images, *, offset, divisor):
@@ -122,6 +115,34 @@ def make_train_step(config, *, offset, divisor):
   return train_step
 
 
+def make_forward(config, *, offset, divisor):
+  """Makes the function from raw patches to what the heads say.
+
+  Args:
+    config: The config of a run.
+    offset: Offset of each band's scale, shape `[bands]`.
+    divisor: Divisor of each band's scale, shape `[bands]`.
+
+  Returns:
+    A pure function of variables `{"params", "batch_stats"}` and raw images
+    `[batch, height, width, bands]`. It returns `coords`, mixture logits of
+    temperature 1 `[batch, centers]` or encoded coordinates `[batch, 3]`;
+    `climate`, logits `[batch, 31]`; and `date`, encoded `[batch, 2]`.
+  """
+
+  def forward(variables, images):
+    params = variables["params"]
+    model = models.create_model(
+      config.model, coords_dim=coords_dim(params["mixture"])
+    )
+    return model.apply(
+      {"params": params["model"], "batch_stats": variables["batch_stats"]},
+      scale_images(images, offset=offset, divisor=divisor),
+    )
+
+  return forward
+
+
 def make_predict_step(config, *, offset, divisor):
   """Makes the function that predicts a batch.
 
@@ -136,36 +157,59 @@ def make_predict_step(config, *, offset, divisor):
     `climate_probs` `[batch, 31]`; `day` `[batch]`; and, of a mixture,
     `log_prob` of the label's place `[batch]`, in nats per steradian.
   """
-  decode = _DECODERS[config.mixture.decoder]
-  blur_rad = config.mixture.mode_blur_km / sphere.EARTH_RADIUS_KM
+  forward = make_forward(config, offset=offset, divisor=divisor)
+  decode = make_decoders(config)[config.mixture.decoder]
 
   def predict_step(variables, batch):
-    params = variables["params"]
-    model = models.create_model(
-      config.model, coords_dim=coords_dim(params["mixture"])
-    )
-    predictions = model.apply(
-      {"params": params["model"], "batch_stats": variables["batch_stats"]},
-      scale_images(batch["image"], offset=offset, divisor=divisor),
-    )
-    logits = predictions["coords"]
-    outputs = {
-      "climate_probs": jax.nn.softmax(predictions["climate"], axis=-1),
-      "day": encodings.decode_day_of_year(predictions["date"]),
-    }
-    if not params["mixture"]:
-      return {**outputs, "place": encodings.coordinates_to_unit(logits)}
-    logits = logits / config.mixture.temperature
-    mu = params["mixture"]["mu"]
-    log_kappa = params["mixture"]["log_kappa"]
+    predictions = forward(variables, batch["image"])
+    outputs = decode_climate_and_day(predictions)
+    components = variables["params"]["mixture"]
+    if not components:
+      place = encodings.coordinates_to_unit(predictions["coords"])
+      return {**outputs, "place": place}
+    logits = predictions["coords"] / config.mixture.temperature
     true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
     return {
       **outputs,
-      "place": decode(logits, mu, log_kappa, blur_rad),
-      "log_prob": mixture.log_prob(true, logits, mu, log_kappa),
+      "place": decode(logits, **components),
+      "log_prob": mixture.log_prob(true, logits, **components),
     }
 
   return predict_step
+
+
+def make_decoders(config):
+  """Makes the decoders of a mixture, by their name in the config.
+
+  Args:
+    config: The config of a run.
+
+  Returns:
+    Functions of `logits`, `mu` and `log_kappa` to unit vectors `[batch, 3]`.
+  """
+  blur_rad = config.mixture.mode_blur_km / sphere.EARTH_RADIUS_KM
+  return {
+    "largest": lambda logits, mu, log_kappa: mixture.decode_largest(logits, mu),
+    "mode": functools.partial(mixture.decode_mode, blur_rad=blur_rad),
+    "least_expected_distance": lambda logits, mu, log_kappa: (
+      mixture.decode_least_expected_distance(logits, mu)
+    ),
+  }
+
+
+def decode_climate_and_day(predictions):
+  """What the heads say of climate and date.
+
+  Args:
+    predictions: As of `make_forward`.
+
+  Returns:
+    A dict of `climate_probs` `[batch, 31]` and `day` `[batch]`.
+  """
+  return {
+    "climate_probs": jax.nn.softmax(predictions["climate"], axis=-1),
+    "day": encodings.decode_day_of_year(predictions["date"]),
+  }
 
 
 def _coords_loss(params, chunk_size):

@@ -1,20 +1,17 @@
-"""Every picture: a function of arrays that returns a matplotlib Figure.
+"""Overviews: a run in one picture, and runs beside each other.
 
-Nothing is fetched: land is that of the climate map handed in.
+As every picture in `views`, a function of arrays that returns a matplotlib
+Figure. Nothing is fetched: land is that of the climate map handed in.
 """
 
 import cartopy.crs as ccrs
 import matplotlib.figure
 import numpy as np
-from matplotlib import colors, lines
+from matplotlib import lines
 
 from geojax import climate, sphere
+from geojax.views import maps
 
-_LAND = colors.ListedColormap(["#ffffff", "#dcdcdc"])
-_DISTANCE_NORM = colors.BoundaryNorm(
-  [0, 250, 750, 1500, 2500, 5000, 20016], 256
-)
-_DISTANCE_COLOURS = "viridis_r"
 _STYLES = ("-", "--", ":", "-.")
 
 
@@ -123,23 +120,14 @@ def _draw_places(axes, true, predicted, climate_map, max_lines):
   lat_to, lon_to = (np.asarray(x) for x in sphere.unit_to_latlon(predicted))
 
   plain = ccrs.PlateCarree()
-  axes.set_global()
-  step = max(1, climate_map.shape[0] // 720)
-  axes.imshow(
-    climate_map[::step, ::step] > 0,
-    extent=(-180, 180, -90, 90),
-    transform=plain,
-    cmap=_LAND,
-    interpolation="nearest",
-    regrid_shape=1200,
-  )
+  maps.draw_land(axes, climate_map)
   mappable = axes.scatter(
     lon,
     lat,
     c=distance_km,
     s=16,
-    norm=_DISTANCE_NORM,
-    cmap=_DISTANCE_COLOURS,
+    norm=maps.DISTANCE_NORM,
+    cmap=maps.DISTANCE_COLOURS,
     edgecolors="black",
     linewidths=0.3,
     transform=plain,

@@ -65,7 +65,21 @@ def test_a_workdir_holds_what_the_readme_says(trained):
     " date_mae_days count"
   )
   assert set(names.split()) <= set(found)
-  assert (workdir / "eval/test/overview.png").stat().st_size > 10_000
+  assert set(found["baselines"]) == {
+    "nearest patch",
+    "best constant",
+    "uniform",
+  }
+  assert {"latitude", "climate", "train_km", "month"} == set(found["groups"])
+  assert found["doubt"]["fitted_temperature"] > 0
+  pictures = (
+    "overview errors map_patch map_tile error_against reliability confusion"
+    " days centers examples"
+  )
+  for name in pictures.split():
+    picture = workdir / f"eval/test/{name}.png"
+    assert picture.stat().st_size > 10_000, name
+  assert (workdir / "report.html").stat().st_size < 15e6
   assert list((workdir / "tensorboard").iterdir())
   assert list((workdir / "checkpoints").iterdir())
   assert (workdir / "config.json").exists()

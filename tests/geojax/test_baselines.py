@@ -39,7 +39,7 @@ def test_uniform_is_what_uniform_guesses_reach():
   examples = metrics.per_example(
     labels,
     place=guesses,
-    climate_probs=np.eye(31)[rng.integers(0, 31, num)],
+    climate_probs=(1 + 1e-3 * rng.random((num, 31))) / 31,
     day=rng.uniform(1, 366, num),
     log_prob=np.full(num, -np.log(4 * np.pi)),
   )
@@ -49,7 +49,8 @@ def test_uniform_is_what_uniform_guesses_reach():
   for name, value in found.items():
     # Three standard errors of the shares; the F1 and the means have less.
     assert value == pytest.approx(expected[name], rel=0.02, abs=1e-5) or (
-      name.startswith("acc@") and abs(value - expected[name]) < 5e-4
+      name.startswith(("acc@", "climate_ece"))
+      and abs(value - expected[name]) < 1e-3
     ), name
   assert found["median_km"] == pytest.approx(10007.5, abs=0.1)
   assert found["date_mae_days"] == 91.25

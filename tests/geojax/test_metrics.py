@@ -100,7 +100,11 @@ def test_summary_against_loops():
   labels, predictions = make_split(300)
   examples = metrics.per_example(labels, **predictions)
   padding = np.arange(300) % 7 != 0
-  for name in ("distance_km", "nll_nats", "date_days"):
+  rng = np.random.default_rng(1)
+  examples["credible_level"] = rng.random(300)
+  examples["area_km2"] = rng.uniform(1, 1e6, (300, 3))
+  names = "distance_km nll_nats date_days confidence credible_level area_km2"
+  for name in names.split():
     examples[name][~padding] = np.nan
   found = metrics.summarize(examples, padding)
 
@@ -113,8 +117,14 @@ def test_summary_against_loops():
     "geoscore": sum(5000 * math.exp(-d / 1492.7) for d in distance) / len(land),
     "nll_nats": sum(examples["nll_nats"][i] for i in land) / len(land),
     "date_mae_days": sum(examples["date_days"][i] for i in land) / len(land),
+    "date_median_days": np.median([examples["date_days"][i] for i in land]),
   }
-  for radius in (1, 25, 200, 750, 2500):
+  for i, percent in enumerate((50, 80, 95)):
+    hits = sum(examples["credible_level"][j] <= percent / 100 for j in land)
+    expected[f"coverage@{percent}%"] = hits / len(land)
+    areas = [examples["area_km2"][j, i] for j in land]
+    expected[f"area@{percent}%_km2"] = np.median(areas)
+  for radius in (1, 25, 50, 100, 200, 500, 750, 2500):
     hits = sum(d <= radius for d in distance)
     expected[f"acc@{radius}km"] = hits / len(land)
   for suffix, chosen in [("", land), ("_with_sea", rows)]:
@@ -127,6 +137,20 @@ def test_summary_against_loops():
     )
     expected["climate_class_accuracy" + suffix] = hits / len(chosen)
     expected["climate_macro_f1" + suffix] = f1_oracle(true, predicted)
+    ranks = [
+      sorted(-predictions["climate_probs"][i]).index(
+        -predictions["climate_probs"][i][zone]
+      )
+      for i, zone in zip(chosen, true, strict=True)
+    ]
+    expected["climate_top3" + suffix] = sum(r < 3 for r in ranks) / len(chosen)
+    bins = {}
+    for i, t, p in zip(chosen, true, predicted, strict=True):
+      confidence = max(predictions["climate_probs"][i])
+      gap = (t == p) - confidence
+      bins.setdefault(min(int(confidence * 15), 14), []).append(gap)
+    ece = sum(abs(sum(gaps)) for gaps in bins.values()) / len(chosen)
+    expected["climate_ece" + suffix] = ece
     expected["count" + suffix] = len(chosen)
   assert found.keys() == expected.keys()
   assert 0 < found["acc@25km"] < found["acc@2500km"] < 1
@@ -134,6 +158,15 @@ def test_summary_against_loops():
   for name, value in expected.items():
     assert type(found[name]) is float
     assert found[name] == pytest.approx(value), name
+
+
+def test_an_answer_of_one_zone_has_no_second():
+  labels, predictions = make_split(30)
+  probs = np.eye(31)[labels[:, :31].argmax(axis=1)]
+  predictions["climate_probs"] = probs
+  assert metrics.per_example(labels, **predictions)["in_top3"].all()
+  predictions["climate_probs"] = np.roll(probs, 1, axis=1)
+  assert not metrics.per_example(labels, **predictions)["in_top3"].any()
 
 
 def test_perfect_and_antipodal():

@@ -388,3 +388,14 @@ def test_credible_level_of_several_components():
   at_x = np.exp(np.float64(mixture.log_prob(x, logits, mu, log_kappa)))
   expected = np.sum(density * (density > at_x), axis=0) / density.sum(axis=0)
   np.testing.assert_allclose(level, expected, atol=0.01)
+
+
+def test_the_mean_of_densities_is_one_mixture():
+  x, logits, mu, log_kappa = draw_case(41, 6, 20)
+  mean = jax.jit(mixture.mean_logits)(logits)
+  assert mean.shape == (1, 20)
+  for point in x:
+    at = np.broadcast_to(point, x.shape)
+    expected = np.mean(np.exp(mixture.log_prob(at, logits, mu, log_kappa)))
+    found = mixture.log_prob(point[None], mean, mu, log_kappa)
+    np.testing.assert_allclose(np.exp(found[0]), expected, rtol=1e-4)

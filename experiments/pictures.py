@@ -1,0 +1,216 @@
+"""The pictures of a run on a split: which arrays each of them shows."""
+
+import pathlib
+
+import jax
+import numpy as np
+
+from data_prep import earth
+from geojax import encodings, mixture, sphere
+from geojax.training import loop
+from geojax.training import step as step_lib
+from geojax.views import charts, maps, patches, plots
+
+_NUM_EXAMPLES = 12
+_NUM_CELLS = 65_536
+_TILE_KM = 55
+# Bands of red, green and blue, by the names that data sets give them.
+_COLOURS = (("red", "green", "blue"), ("B04", "B03", "B02"))
+
+
+def draw(
+  run: loop.Run,
+  examined: dict,
+  train_km: np.ndarray,
+  found: dict,
+  split: str,
+  folder: pathlib.Path,
+) -> None:
+  """Draws every picture of a split.
+
+  Args:
+    run: A trained run.
+    examined: As of `examine.make_examine`.
+    train_km: Distance of each record to the nearest train place.
+    found: As of `figures.compute`.
+    split: Name of the split.
+    folder: Where the pictures go.
+  """
+  zones = earth.load_climate_map().zones
+  land = {
+    name: value[examined["is_land"]]
+    for name, value in examined.items()
+    if isinstance(value, np.ndarray)
+  }
+  land["record"] = np.flatnonzero(examined["is_land"])
+  true = encodings.split_label(land["label"])
+  place_true = encodings.coordinates_to_unit(true["coords"])
+  day_true = encodings.decode_day_of_year(true["date"])
+  lat_deg, _ = encodings.decode_coordinates(true["coords"])
+  curves = {
+    f"temperature {temperature:.2f}, {name}": (
+      found["doubt"][key]["curve"]["mass"],
+      found["doubt"][key]["curve"]["coverage"],
+    )
+    for key, name, temperature in _temperatures(found)
+  }
+  figures = {
+    "overview": plots.prediction_overview(
+      place_true=place_true,
+      place_predicted=land["place"],
+      zone_true=land["zone_true"],
+      zone_predicted=land["zone"],
+      day_true=day_true,
+      day_predicted=land["day"],
+      climate_map=zones,
+    ),
+    "errors": maps.error_map(
+      place_true=place_true, place_predicted=land["place"], climate_map=zones
+    ),
+    "confusion": charts.confusion_matrices(**found["confusion"]),
+    "error_against": charts.error_against(
+      lat_deg=lat_deg,
+      train_km=train_km[examined["is_land"]],
+      distance_km=land["distance_km"],
+    ),
+    "days": charts.day_circle(
+      day_true=day_true, day_predicted=land["day"], lat_deg=lat_deg
+    ),
+    "reliability": charts.reliability(
+      curves=curves, climate_curve=found["climate_reliability"]
+    ),
+  }
+  order = np.argsort(land["distance_km"])
+  spread = np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order)))
+  chosen = order[np.round(spread).astype(int)]
+  closer = read_closer(run, split, land["record"][chosen])
+  figures["examples"] = patches.example_patches(
+    images=closer["image"],
+    said=[what_was_said(land, i) for i in chosen],
+  )
+  components = run.state.evaluated["params"]["mixture"]
+  if components:
+    figures["centers"] = _centers(components, zones)
+    figures["map_patch"], figures["map_tile"] = _globes(
+      run, land, place_true, split, zones
+    )
+  for name, figure in figures.items():
+    figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+
+
+def what_was_said(examined: dict, index: int) -> dict:
+  """What was said of one patch, as `patches.example_patches` takes it.
+
+  Args:
+    examined: As of `examine.make_examine`, arrays alone.
+    index: Row of the patch.
+
+  Returns:
+    A dict of Python numbers.
+  """
+  true = encodings.split_label(examined["label"][index])
+  lat_true, lon_true = encodings.decode_coordinates(true["coords"])
+  lat_predicted, lon_predicted = sphere.unit_to_latlon(examined["place"][index])
+  return {
+    "lat_true": float(lat_true),
+    "lon_true": float(lon_true),
+    "lat_predicted": float(lat_predicted),
+    "lon_predicted": float(lon_predicted),
+    "distance_km": float(examined["distance_km"][index]),
+    "zone_true": int(examined["zone_true"][index]),
+    "zone_predicted": int(examined["zone"][index]),
+    "zone_probability": float(examined["confidence"][index]),
+    "day_true": float(encodings.decode_day_of_year(true["date"])),
+    "day_predicted": float(examined["day"][index]),
+  }
+
+
+def read_closer(run: loop.Run, split: str, records) -> dict:
+  """Reads some records of a split and predicts them in full.
+
+  Args:
+    run: A trained run.
+    split: Name of the split.
+    records: Indices in the split.
+
+  Returns:
+    A dict of `image`, uint8 red, green and blue (or the first band thrice)
+    `[count, height, width, 3]`; and, of a mixture, `logits` at the config's
+    temperature, `[count, centers]`.
+  """
+  dataset = run.dataset
+  source = dataset.source(split)
+  images = np.stack([source[int(i)]["image"] for i in records])
+  bands = list(dataset.bands)
+  names = next(
+    (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
+  )
+  shown = images[..., [bands.index(name) for name in names]]
+  closer = {"image": patches.true_colour(shown)}
+  if run.state.evaluated["params"]["mixture"]:
+    forward = jax.jit(
+      step_lib.make_forward(
+        run.config, offset=dataset.offset, divisor=dataset.divisor
+      )
+    )
+    parts = np.array_split(images, max(1, len(images) // 256))
+    logits = [forward(run.state.evaluated, part)["coords"] for part in parts]
+    closer["logits"] = (
+      np.concatenate(logits) / run.config.mixture.temperature
+    ).astype(np.float32)
+  return closer
+
+
+def _temperatures(found):
+  doubt = found.get("doubt")
+  if doubt is None:
+    return []
+  return [
+    ("as_configured", "as configured", doubt["temperature"]),
+    ("fitted", "fitted on validation", doubt["fitted_temperature"]),
+  ]
+
+
+def _centers(components, zones):
+  """The picture of the centers, with the radii that hold half the mass."""
+  kappa = np.exp(np.asarray(components["log_kappa"], np.float64))
+  # 1 - cos of the cap that holds half: -log((1 + exp(-2 kappa))/2)/kappa.
+  depth = (np.log(2) - np.log1p(np.exp(-2 * kappa))) / kappa
+  angle = 2 * np.arcsin(np.sqrt(np.minimum(depth, 2) / 2))
+  return maps.centers_map(
+    centers=np.asarray(components["mu"], np.float64),
+    radius_km=sphere.EARTH_RADIUS_KM * angle,
+    climate_map=zones,
+  )
+
+
+def _globes(run, land, place_true, split, zones):
+  """Probability maps: of the patch of median error, and of its tile."""
+  order = np.argsort(land["distance_km"])
+  patch = order[len(order) // 2]
+  near = sphere.great_circle_km(place_true, place_true[patch]) <= _TILE_KM
+  tile = np.flatnonzero(near)[:1000]
+  components = run.state.evaluated["params"]["mixture"]
+  cells = sphere.equal_area_grid(_NUM_CELLS).astype(np.float32)
+  draw_map = jax.jit(mixture.probability_map)
+  figures = []
+  for rows, title in (
+    ([patch], f"One patch, error {land['distance_km'][patch]:,.0f} km"),
+    (tile, f"{len(tile)} patches within {_TILE_KM} km, mean of their maps"),
+  ):
+    logits = read_closer(run, split, land["record"][rows])["logits"]
+    mean = mixture.mean_logits(logits)
+    figures.append(
+      maps.probability_map(
+        probability=np.asarray(
+          draw_map(mean, **components, cells=cells)[0], np.float64
+        ),
+        climate_map=zones,
+        place_true=place_true[patch],
+        place_predicted=land["place"][patch] if len(rows) == 1 else None,
+        centers=np.asarray(components["mu"], np.float64),
+        weights=np.exp(np.asarray(mean[0], np.float64)),
+        title=title,
+      )
+    )
+  return figures

@@ -1,0 +1,140 @@
+"""What the maps draw: dots, great circles, regions by their mass, circles."""
+
+import numpy as np
+import pytest
+
+from geojax import sphere
+from geojax.views import maps
+
+
+def _climate_map():
+  zones = np.zeros((90, 180), int)
+  zones[20:40, 60:100] = 5
+  return zones
+
+
+def _unit(rng, *shape):
+  x = rng.normal(size=(*shape, 3))
+  return x / np.linalg.norm(x, axis=-1, keepdims=True)
+
+
+def _offsets(collection):
+  return np.asarray(collection.get_offsets())
+
+
+def test_the_error_map_draws_all_places_and_leads_on_from_the_worst():
+  rng = np.random.default_rng(0)
+  true = np.repeat(_unit(rng, 20), 3, axis=0)
+  predicted = _unit(rng, 60)
+  figure = maps.error_map(
+    place_true=true,
+    place_predicted=predicted,
+    climate_map=_climate_map(),
+    max_lines=4,
+  )
+  world, bar = figure.axes
+  distance = sphere.great_circle_km(true, predicted)
+  assert type(world.projection).__name__ == "Robinson"
+  (dots,) = [c for c in world.collections if len(_offsets(c)) == 60]
+  np.testing.assert_allclose(dots.get_array(), np.sort(distance))
+  lat, lon = sphere.unit_to_latlon(true[np.argsort(distance)])
+  np.testing.assert_allclose(_offsets(dots), np.stack([lon, lat], -1))
+  assert "4 worst places" in world.get_title()
+  assert f"{np.median(distance):,.0f} km" in world.get_title()
+  assert "km" in bar.get_xlabel()
+  # The land of the map handed in.
+  assert len(world.images) == 1
+
+
+def test_great_circles_are_short_and_even():
+  rng = np.random.default_rng(1)
+  start, end = _unit(rng, 5), _unit(rng, 5)
+  paths = maps.great_circles(start, end, num_points=11)
+  np.testing.assert_allclose(paths[:, 0], start, atol=1e-9)
+  np.testing.assert_allclose(paths[:, -1], end, atol=1e-9)
+  steps = sphere.great_circle_km(paths[:, :-1], paths[:, 1:])
+  whole = sphere.great_circle_km(start, end)
+  np.testing.assert_allclose(steps, whole[:, None] / 10 + 0 * steps, rtol=1e-6)
+  same = maps.great_circles(start, start)
+  np.testing.assert_allclose(same, start[:, None] + 0 * same, atol=1e-6)
+
+
+def test_circles_keep_their_distance():
+  rng = np.random.default_rng(2)
+  center = np.concatenate([_unit(rng, 4), np.eye(3)])
+  radius = np.linspace(10, 9000, 7)
+  ring = maps.circles(center, radius)
+  found = sphere.great_circle_km(ring, center[:, None])
+  np.testing.assert_allclose(found, radius[:, None] + 0 * found, rtol=1e-6)
+
+
+def test_paths_are_cut_at_the_edge_of_the_map():
+  figure = maps.centers_map(
+    centers=sphere.latlon_to_unit(np.array([0.0]), np.array([180.0])),
+    radius_km=np.array([1000.0]),
+    climate_map=_climate_map(),
+  )
+  world = figure.axes[0]
+  (circle,) = [c for c in world.collections if len(c.get_paths()) > 1]
+  left, right = world.projection.x_limits
+  for path in circle.get_paths():
+    assert np.ptp(path.vertices[:, 0]) < (right - left) / 10
+  assert "1 centers" in world.get_title()
+  assert "1,000 km" in world.get_title()
+
+
+def test_regions_hold_their_masses():
+  rng = np.random.default_rng(3)
+  probability = rng.dirichlet(np.full(5000, 0.2))
+  region = maps.region_of_cells(probability)
+  largest = probability.max()
+  for i, percent in enumerate((50, 80, 95)):
+    mass = probability[region <= i].sum()
+    assert percent / 100 <= mass <= percent / 100 + largest
+  assert probability[region == 0].min() >= probability[region == 1].max()
+
+
+def test_the_probability_map_colours_the_densest_cells():
+  cells = sphere.equal_area_grid(4096)
+  true = sphere.latlon_to_unit(20.0, 30.0)
+  probability = np.exp(200 * (cells @ true - 1))
+  probability /= probability.sum()
+  centers = _unit(np.random.default_rng(4), 30)
+  weights = np.arange(30) / np.arange(30).sum()
+  figure = maps.probability_map(
+    probability=probability,
+    climate_map=_climate_map(),
+    place_true=true,
+    place_predicted=-true,
+    centers=centers,
+    weights=weights,
+    title="A patch",
+    max_centers=5,
+  )
+  globe = figure.axes[0]
+  assert globe.get_title() == "A patch"
+  regions = globe.images[-1].get_array()
+  # Densest in the middle of a globe seen from above the place.
+  height, width = regions.shape
+  assert regions[height // 2, width // 2] == 0
+  assert regions.mask[5, 5]
+  assert set(np.unique(regions.compressed())) == {0, 1, 2}
+  places = [
+    tuple(_offsets(c)[0]) for c in globe.collections if len(_offsets(c)) == 1
+  ]
+  assert places[1] == pytest.approx((30, 20))  # the star, last
+  (rings,) = [c for c in globe.collections if len(_offsets(c)) == 5]
+  lat, lon = sphere.unit_to_latlon(centers[:-6:-1])
+  np.testing.assert_allclose(_offsets(rings), np.stack([lon, lat], -1))
+  words = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert words[:3] == ["50 %", "80 %", "95 %"]
+  assert {"true place", "predicted", "most active centers"} <= set(words)
+
+
+def test_a_map_of_an_unknown_place_has_no_star():
+  probability = np.full(512, 1 / 512)
+  figure = maps.probability_map(
+    probability=probability, climate_map=_climate_map()
+  )
+  words = [text.get_text() for text in figure.legends[0].get_texts()]
+  assert words == ["50 %", "80 %", "95 %"]
