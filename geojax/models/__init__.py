@@ -5,7 +5,11 @@ from geojax.models.heads import GeographicModel
 
 
 def create_model(
-  config, *, coords_dim: int, apply_coords: bool = True
+  config,
+  *,
+  coords_dim: int,
+  apply_coords: bool = True,
+  axis_name: str | None = None,
 ) -> GeographicModel:
   """Builds the model of a config's `model` part.
 
@@ -13,6 +17,8 @@ def create_model(
     config: `name`, `depths`, `widths`, `patch_size` and `dropout`.
     coords_dim: Outputs of the location head, see `GeographicModel`.
     apply_coords: Whether that head is applied, likewise.
+    axis_name: Under `pmap` the mapped axis, over which batch norm takes its
+      statistics.
 
   Returns:
     The module.
@@ -27,6 +33,7 @@ def create_model(
     widths=tuple(config.widths),
     patch_size=config.patch_size,
     dropout=config.dropout,
+    axis_name=axis_name,
   )
   return GeographicModel(
     encoder=encoder, coords_dim=coords_dim, apply_coords=apply_coords

@@ -115,13 +115,16 @@ class CoreBlock(nn.Module):
 
   width: int
   excitation: str = "gate"
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x, *, train: bool):
     """Applies the block; `train` chooses the batch's own statistics."""
 
     def norm(name):
-      return BatchNorm(use_running_average=not train, name=name)
+      return BatchNorm(
+        use_running_average=not train, axis_name=self.axis_name, name=name
+      )
 
     residual = x
     if x.shape[-1] != self.width:
@@ -178,6 +181,7 @@ class CoreEncoder(nn.Module):
     patch_size: Side in pixels of the squares folded into channels before the
       stem; 1 is the published encoder, larger is faster.
     dropout: Share of the pooled features dropped in training.
+    axis_name: As of `BatchNorm`.
   """
 
   depths: Sequence[int] = (2, 2, 6, 2)
@@ -185,6 +189,7 @@ class CoreEncoder(nn.Module):
   patch_size: int = 1
   dropout: float = 0.0
   excitation: str = "gate"
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images, *, train: bool = False):
@@ -215,13 +220,14 @@ class CoreEncoder(nn.Module):
     x = images
     if self.patch_size > 1:
       x = space_to_depth(x, self.patch_size)
-    x = CoreBlock(self.widths[0], self.excitation, name="stem")(x, train=train)
+    kinds = (self.excitation, self.axis_name)
+    x = CoreBlock(self.widths[0], *kinds, name="stem")(x, train=train)
     for stage, (depth, width) in enumerate(
       zip(self.depths, self.widths, strict=True)
     ):
       for block in range(depth):
         name = f"stage{stage}_block{block}"
-        x = CoreBlock(width, self.excitation, name=name)(x, train=train)
+        x = CoreBlock(width, *kinds, name=name)(x, train=train)
       x = max_pool_2x2(x)
     features = jnp.mean(x, axis=(1, 2))
     return nn.Dropout(self.dropout, deterministic=not train)(features)

@@ -1,6 +1,7 @@
 """Batch norm with the running variance of PyTorch."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 
@@ -22,11 +23,13 @@ class BatchNorm(nn.Module):
     momentum: Share of the running statistics that a batch leaves; 0.9 is what
       PyTorch calls 0.1.
     epsilon: Added to the variance.
+    axis_name: Under `pmap` the mapped axis over which the batch is spread.
   """
 
   use_running_average: bool
   momentum: float = 0.9
   epsilon: float = 1e-5
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x):
@@ -41,14 +44,14 @@ class BatchNorm(nn.Module):
     else:
       axes = tuple(range(x.ndim - 1))
       values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-      mean = jnp.mean(values, axes)
+      mean = self._mean(values, axes)
       # From the deviations: the mean of squares less the square of the mean
       # loses all digits where a mean is large beside its deviation.
-      var = jnp.mean(
+      var = self._mean(
         jnp.square(values - mean.reshape((1,) * len(axes) + shape)), axes
       )
       if not self.is_initializing():
-        count = x.size // shape[0]
+        count = x.size // shape[0] * self._num_devices()
         kept = self.momentum
         running_mean.value = kept * running_mean.value + (1 - kept) * mean
         running_var.value = kept * running_var.value + (1 - kept) * (
@@ -60,3 +63,12 @@ class BatchNorm(nn.Module):
     wide = (1,) * (x.ndim - 1) + shape
     y = x * factor.reshape(wide) + shift.reshape(wide)
     return y.astype(x.dtype)
+
+  def _mean(self, values, axes):
+    mean = jnp.mean(values, axes)
+    if self.axis_name is None or self.is_initializing():
+      return mean
+    return jax.lax.pmean(mean, self.axis_name)
+
+  def _num_devices(self):
+    return 1 if self.axis_name is None else jax.lax.axis_size(self.axis_name)

@@ -17,27 +17,38 @@ def make_evaluate(config, dataset, mesh):
     mesh: As of `sharding.create_mesh`.
 
   Returns:
-    A function of variables (`TrainState.evaluated`) and the name of a split.
-    It returns the metrics, a dict of floats, and the predictions, a dict of
-    arrays with a row a record in the order of the split: those of
-    `make_predict_step` and `metrics.per_example`, and `label`.
+    A function of variables (`TrainState.evaluated`), the name of a split and,
+    if it should end early, a function that tells so, asked before each batch:
+    it then returns None. It returns the metrics, a dict of floats, and the
+    predictions, a dict of arrays with a row a record in the order of the split:
+    those of `make_predict_step` and `metrics.per_example`, and `label`.
   """
-  predict_step = jax.jit(
-    step_lib.make_predict_step(
-      config, offset=dataset.offset, divisor=dataset.divisor
-    )
+  predict_step = step_lib.make_predict_step(
+    config, offset=dataset.offset, divisor=dataset.divisor
   )
 
-  def evaluate(variables, split):
+  def predict(variables, batch):
+    labels = {name: batch[name] for name in ("label", "mask")}
+    return {**predict_step(variables, batch), **labels}
+
+  # Whole on each device: every process sums up what all of them predicted.
+  predict = jax.jit(predict, out_shardings=sharding.replicated(mesh))
+
+  def evaluate(variables, split, should_end=lambda: False):
+    batch_size = config.data.eval_batch_size
     batches = pipeline.eval_batches(
-      dataset.source(split), batch_size=config.data.eval_batch_size
+      dataset.source(split),
+      batch_size=batch_size,
+      rows=sharding.local_rows(batch_size, mesh),
     )
     rows = []
     for batch in batches:
-      mask = batch.pop("mask")
-      outputs = predict_step(variables, sharding.put_batch(batch, mesh))
-      outputs = {**outputs, "label": batch["label"]}
-      rows.append({k: np.asarray(v)[mask] for k, v in outputs.items()})
+      if should_end():
+        return None
+      outputs = predict(variables, sharding.put_batch(batch, mesh))
+      outputs = {name: np.asarray(value) for name, value in outputs.items()}
+      mask = outputs.pop("mask")
+      rows.append({name: value[mask] for name, value in outputs.items()})
     predictions = {
       name: np.concatenate([row[name] for row in rows]) for name in rows[0]
     }

@@ -9,18 +9,23 @@ import tensorboardX
 class MetricsLog:
   """`metrics.jsonl`, one object a line, and TensorBoard event files."""
 
-  def __init__(self, workdir: pathlib.Path, *, step: int):
+  def __init__(self, workdir: pathlib.Path, *, step: int, evaluated: int):
     """Opens the logs of a run that goes on after `step`.
 
-    Lines after `step` are cut off: a run that was killed takes those steps
-    again and would log them twice.
+    What comes later is cut off: a run that was killed takes those steps again
+    and would log them twice.
 
     Args:
       workdir: Folder of the run.
       step: Steps taken by the checkpoint that the run goes on from.
+      evaluated: Step of the last evaluation that the checkpoint knows of.
     """
     path = workdir / "metrics.jsonl"
-    kept = [line for line in _lines(path) if _step(line) <= step]
+    kept = [
+      line
+      for line in _lines(path)
+      if _step(line) <= (step if _is_of_train(line) else evaluated)
+    ]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(line + "\n" for line in kept))
     partial.replace(path)
@@ -60,6 +65,10 @@ def _lines(path):
   text = path.read_text()
   # A line without its end was being written when the run was killed.
   return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _is_of_train(line):
+  return json.loads(line)["split"] == "train"
 
 
 def _step(line):

@@ -114,10 +114,10 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
   losses = []
   for devices in (1, 8):
     mesh = jax.make_mesh(
-      (devices,),
-      ("data",),
+      (devices, 1),
+      ("data", "model"),
       devices=jax.devices()[:devices],
-      axis_types=(jax.sharding.AxisType.Auto,),
+      axis_types=(jax.sharding.AxisType.Auto,) * 2,
     )
     batches = pipeline.train_batches(
       dataset.source("train"), batch_size=32, seed=0
@@ -142,7 +142,9 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
 def test_a_batch_that_does_not_split_says_what_would():
   mesh = sharding.create_mesh()
   with pytest.raises(ConfigError, match=r"multiple of 8, such as 16"):
-    sharding.put_batch({"label": np.zeros((12, 36))}, mesh)
+    sharding.check_rows(12, mesh)
+  with pytest.raises(ConfigError, match=r"3 parts.* of 24, such as 48"):
+    sharding.check_rows(32, mesh, parts=3)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +275,7 @@ def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
   lines = [json.dumps({"step": s, "split": "train"}) for s in (2, 4, 6)]
   path = tmp_path / "metrics.jsonl"
   path.write_text("\n".join(lines) + '\n{"step": 8, "spl')
-  log = logs.MetricsLog(tmp_path, step=4)
+  log = logs.MetricsLog(tmp_path, step=4, evaluated=2)
   log.write(5, "train", {"loss": 1.5})
   log.close()
   assert logs.read_metrics(tmp_path) == [
