@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import jax
 import numpy as np
 
 from data_prep import earth
@@ -27,12 +28,16 @@ _ROWS = (
 def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   """Evaluates a run: writes metrics and a picture, prints the closing table.
 
+  Of several processes all evaluate, and the first one writes.
+
   Args:
     run: A trained run.
     workdir: Its folder.
     split: Name of a split.
   """
   found, predictions = run.evaluate(run.state.evaluated, split)
+  if jax.process_index():
+    return
   beside = compute_baselines(run.dataset, split)
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)

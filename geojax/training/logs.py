@@ -3,11 +3,15 @@
 import json
 import pathlib
 
+import jax
 import tensorboardX
 
 
 class MetricsLog:
-  """`metrics.jsonl`, one object a line, and TensorBoard event files."""
+  """`metrics.jsonl`, one object a line, and TensorBoard event files.
+
+  Of several processes the first one writes, the others' logs do nothing.
+  """
 
   def __init__(self, workdir: pathlib.Path, *, step: int, evaluated: int):
     """Opens the logs of a run that goes on after `step`.
@@ -20,6 +24,9 @@ class MetricsLog:
       step: Steps taken by the checkpoint that the run goes on from.
       evaluated: Step of the last evaluation that the checkpoint knows of.
     """
+    self._writes = jax.process_index() == 0
+    if not self._writes:
+      return
     path = workdir / "metrics.jsonl"
     kept = [
       line
@@ -42,6 +49,8 @@ class MetricsLog:
       split: "train", "validation" or "test".
       metrics: Numbers by name.
     """
+    if not self._writes:
+      return
     line = {"step": step, "split": split, **metrics}
     self._file.write(json.dumps(line) + "\n")
     self._file.flush()
@@ -50,6 +59,8 @@ class MetricsLog:
 
   def close(self) -> None:
     """Flushes and closes the files."""
+    if not self._writes:
+      return
     self._file.close()
     self._events.close()
 

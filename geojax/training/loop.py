@@ -111,7 +111,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
     rows=sharding.local_rows(batch_size, mesh),
   )
   # What cannot be run leaves the workdir free for what can.
-  config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
+  first = jax.process_index() == 0
+  if first:
+    config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
   scale = {"offset": dataset.offset, "divisor": dataset.divisor}
   where = {"mesh": mesh} if config.parallel == "jit" else {"axis_name": "data"}
   train_step = sharding.compile_step(
@@ -127,7 +129,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
       total=config.num_steps,
       initial=so_far.step,
       unit="step",
-      disable=not progress,
+      disable=not (progress and first),
     )
   )
   clock = progress_lib.Clock(config)
@@ -167,7 +169,8 @@ def _train(config, dataset, workdir, progress, stop, opened):
           )
         )
         log.write(step, "validation", metrics)
-        bar.write(f"step {step}, validation: {_short(metrics)}")
+        if first:
+          bar.write(f"step {step}, validation: {_short(metrics)}")
         over = so_far.is_over(config)
       clock.restart()
     noted = stop.noted()

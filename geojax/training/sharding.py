@@ -18,6 +18,31 @@ _CENTERS_AXIS = {
 _SMALLEST_SHARDED = 1024
 
 
+def join_processes(
+  coordinator: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+  """Joins the processes of a run; before anything else uses JAX.
+
+  Args:
+    coordinator: `host:port` of the first process, or None where TPU VMs, Slurm
+      or Open MPI say who is who: then the other two are theirs to say, too.
+    num_processes: How many there are.
+    process_id: Number of this one, from 0.
+
+  Raises:
+    ConfigError: They do not find each other; says what was tried.
+  """
+  try:
+    jax.distributed.initialize(coordinator, num_processes, process_id)
+  except (RuntimeError, ValueError) as error:
+    raise ConfigError(
+      f"process {process_id} of {num_processes} does not find the others at"
+      f" {coordinator}: {error}. Give each process the same --coordinator, that"
+      " of process 0, and its own --process_id; none of the three on TPU VMs"
+      " and under Slurm's srun"
+    ) from error
+
+
 def create_mesh(model_devices: int = 1) -> jax.sharding.Mesh:
   """Returns a mesh of all devices with the axes "data" and "model".
 

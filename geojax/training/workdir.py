@@ -1,9 +1,11 @@
-"""The folder of a run: one config, and one process group at a time."""
+"""The folder of a run: one config, and one run at a time."""
 
 import contextlib
 import fcntl
 import os
 import pathlib
+
+import jax
 
 from geojax.training import config as config_lib
 from geojax.training.errors import ConfigError, WorkdirBusyError
@@ -17,7 +19,8 @@ def claim(workdir: pathlib.Path):
   """Holds a workdir for as long as the context lasts.
 
   The lock is the kernel's: it ends with the process that holds it, however that
-  ends, so a killed run leaves nothing to clean up.
+  ends, so a killed run leaves nothing to clean up. Of the processes of a run
+  the first one holds it; they all see the same folder.
 
   Args:
     workdir: Folder of the run; made if it isn't there.
@@ -25,6 +28,9 @@ def claim(workdir: pathlib.Path):
   Raises:
     WorkdirBusyError: Another process trains there.
   """
+  if jax.process_index():
+    yield
+    return
   workdir.mkdir(parents=True, exist_ok=True)
   with (workdir / _LOCK_FILE).open("a+") as file:
     try:

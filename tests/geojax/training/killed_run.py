@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+import jax
+
 from geojax.training import config as config_lib
 from geojax.training import loop, sharding
 from geojax.training.errors import Interrupted
@@ -23,12 +25,16 @@ def _end(number):
 def _end_in_put(count, rows, number):
   """Ends the run when a batch of so many rows is put for the count'th time."""
   real, puts = sharding.put_batch, []
+  rows //= jax.process_count()
 
   def put(batch, mesh):
     if len(batch["label"]) == rows:
       puts.append(1)
       if len(puts) == count:
         _end(number)
+      elif len(puts) > count and jax.process_count() > 1:
+        # JAX's service looks for the signal once a second.
+        time.sleep(0.4)
     return real(batch, mesh)
 
   sharding.put_batch = put
@@ -47,8 +53,10 @@ def _end_in_save(folder):
   threading.Thread(target=watch, daemon=True).start()
 
 
-def main(workdir, config_path, when):
+def main(workdir, config_path, when, port=None, process_id=None):
   """Trains until the moment that `when` names."""
+  if port:
+    sharding.join_processes(f"localhost:{port}", 2, int(process_id))
   workdir = pathlib.Path(workdir)
   config = config_lib.default_config()
   config.update(json.loads(pathlib.Path(config_path).read_text()))

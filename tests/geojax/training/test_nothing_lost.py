@@ -4,9 +4,9 @@ import json
 import math
 import os
 import pathlib
+import socket
 import subprocess
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -35,25 +35,46 @@ def _same_state(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
-def _run(folder, config, when):
+def _start(folder, config, when, *arguments, devices=2):
   path = folder.with_suffix(".config.json")
   config_lib.save_config(config, path)
   environment = {
     **os.environ,
-    "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": str(_ROOT),
     "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
   }
-  start = time.monotonic()
-  done = subprocess.run(
-    [sys.executable, str(_SCRIPT), str(folder), str(path), when],
+  return subprocess.Popen(
+    [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],
     env=environment,
-    capture_output=True,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
     text=True,
-    check=False,
   )
-  return done, time.monotonic() - start
+
+
+def _run(folder, config, when, **options):
+  """Exit code, standard output and error of a run in a process of its own."""
+  with _start(folder, config, when, **options) as process:
+    printed = process.communicate()
+  return process.returncode, *printed
+
+
+def _run_two(folder, config, when):
+  """The same of two processes with one device each."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = str(free.getsockname()[1])
+  started = [
+    _start(folder, config, when if i else "never", port, str(i), devices=1)
+    for i in range(2)
+  ]
+  printed = [process.communicate() for process in started]
+  return [
+    (process.returncode, *words)
+    for process, words in zip(started, printed, strict=True)
+  ]
 
 
 @pytest.fixture
@@ -82,14 +103,13 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
     ("term", 0),
     ("save", -9),
   ):
-    done, _ = _run(ended, odd_config, when)
-    assert done.returncode == code, (when, done.stdout, done.stderr)
+    found, out, err = _run(ended, odd_config, when)
+    assert found == code, (when, out, err)
     if code == 0:
-      assert "is saved; the same command goes on" in done.stdout
-  done, _ = _run(ended, odd_config, "never")
-  assert done.returncode == 0, done.stderr
-  done, _ = _run(tmp_path / "whole", odd_config, "never")
-  assert done.returncode == 0, done.stderr
+      assert "is saved; the same command goes on" in out
+  for folder in (ended, tmp_path / "whole"):
+    code, _, err = _run(folder, odd_config, "never")
+    assert code == 0, err
 
   assert _log(ended) == _log(tmp_path / "whole")
   assert len(_log(ended)) > 6
@@ -100,6 +120,37 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
     loop.load(path, best=True).state for path in (ended, tmp_path / "whole")
   )
   _same_state(best, expected)
+
+
+def test_two_processes_train_as_one_and_one_goes_on_from_two(
+  odd_config, tmp_path
+):
+  odd_config.model.dropout = 0.0
+  odd_config.optimizer.learning_rate = 1e-3
+  odd_config.sharding = "fsdp"
+  two, one = tmp_path / "two", tmp_path / "one"
+  # SIGTERM reaches the second process alone: both stop after the same step.
+  for code, out, err in _run_two(two, odd_config, "term"):
+    assert code == 0, err
+    assert "is saved; the same command goes on" in out
+  # One process goes on with both devices, then two again.
+  code, _, err = _run(two, odd_config, "step")
+  assert code == -9, err
+  for code, _, err in _run_two(two, odd_config, "never"):
+    assert code == 0, err
+  code, _, err = _run(one, odd_config, "never")
+  assert code == 0, err
+
+  lines, expected = _log(two), _log(one)
+  assert [(x["step"], x["split"]) for x in lines] == [
+    (x["step"], x["split"]) for x in expected
+  ]
+  for line, other in zip(lines, expected, strict=True):
+    for name in ("loss", "coords", "climate", "date"):
+      if name in line:
+        np.testing.assert_allclose(line[name], other[name], rtol=1e-5)
+    if line["split"] == "validation":
+      np.testing.assert_allclose(line["nll_nats"], other["nll_nats"], rtol=1e-3)
 
 
 def test_a_run_goes_on_from_the_newest_whole_checkpoint(
