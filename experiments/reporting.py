@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep import earth
 from geojax import baselines, encodings, metrics
-from geojax.training import loop, pipeline
+from geojax.training import logs, loop, pipeline
 from geojax.views import plots
 
 # Name in metrics.json, what it is, and whether more is better.
@@ -46,6 +46,9 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   partial.replace(folder / "metrics.json")
   draw_overview(predictions).savefig(
     folder / "overview.png", dpi=110, bbox_inches="tight"
+  )
+  plots.training_curves(logs.read_metrics(workdir)).savefig(
+    workdir / "curves.png", dpi=110
   )
   print(closing_table(found, beside, split))
   print(f"metrics and picture: {folder}")

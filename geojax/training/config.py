@@ -39,6 +39,10 @@ def default_config() -> ml_collections.ConfigDict:
   # out, all in all; one more ends the run with the records of its batch.
   config.skip_nonfinite_steps = 0
 
+  # Steps a to b whose trace the profiler of TensorBoard gets, (0, 0) for none.
+  config.trace_steps = (0, 0)
+  # Weights & Biases (extra [wandb]): the project that metrics go to as well.
+  config.wandb_project = ""
   # "jit": one program over a mesh of all devices of all processes, or "pmap":
   # the same step on each device of one process.
   config.parallel = "jit"

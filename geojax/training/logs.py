@@ -6,6 +6,8 @@ import pathlib
 import jax
 import tensorboardX
 
+from geojax.training.errors import ConfigError
+
 
 class MetricsLog:
   """`metrics.jsonl`, one object a line, and TensorBoard event files.
@@ -13,7 +15,14 @@ class MetricsLog:
   Of several processes the first one writes, the others' logs do nothing.
   """
 
-  def __init__(self, workdir: pathlib.Path, *, step: int, evaluated: int):
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    step: int,
+    evaluated: int,
+    wandb_project: str = "",
+  ):
     """Opens the logs of a run that goes on after `step`.
 
     What comes later is cut off: a run that was killed takes those steps again
@@ -23,6 +32,11 @@ class MetricsLog:
       workdir: Folder of the run.
       step: Steps taken by the checkpoint that the run goes on from.
       evaluated: Step of the last evaluation that the checkpoint knows of.
+      wandb_project: Project of Weights & Biases that gets them too, "" for
+        none. A run of that name goes on as one.
+
+    Raises:
+      ConfigError: A project is named and the extra is not installed.
     """
     self._writes = jax.process_index() == 0
     if not self._writes:
@@ -41,6 +55,23 @@ class MetricsLog:
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
     )
 
+    self._wandb = None
+    if wandb_project:
+      try:
+        import wandb
+      except ModuleNotFoundError as error:
+        raise ConfigError(
+          "config.wandb_project needs Weights & Biases: pip install"
+          " 'geojax[wandb]', or leave it empty"
+        ) from error
+      self._wandb = wandb.init(
+        project=wandb_project,
+        name=workdir.name,
+        id=workdir.name,
+        resume="allow",
+        dir=workdir,
+      )
+
   def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
     """Writes the metrics of a step.
 
@@ -56,6 +87,9 @@ class MetricsLog:
     self._file.flush()
     for name, value in metrics.items():
       self._events.add_scalar(f"{split}/{name}", value, step)
+    if self._wandb:
+      named = {f"{split}/{name}": value for name, value in metrics.items()}
+      self._wandb.log({"step": step, **named})
 
   def close(self) -> None:
     """Flushes and closes the files."""
@@ -63,6 +97,8 @@ class MetricsLog:
       return
     self._file.close()
     self._events.close()
+    if self._wandb:
+      self._wandb.finish()
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:

@@ -124,6 +124,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
   evaluate = evaluate_lib.make_evaluate(config, dataset, mesh)
   log = logs.MetricsLog(workdir, step=so_far.step, evaluated=so_far.evaluated)
   opened.callback(log.close)
+  trace = opened.enter_context(_Trace(workdir, config.trace_steps))
   bar = opened.enter_context(
     tqdm.tqdm(
       total=config.num_steps,
@@ -192,6 +193,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
       raise Interrupted(
         f"stopped at step {step}, which is saved; the same command goes on"
       )
+    trace.before(step + 1)
     batch = clock.next(batches)
     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
     so_far.step = step = step + 1
@@ -258,6 +260,31 @@ def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
     state=state,
     evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
   )
+
+
+class _Trace:
+  """The profiler, from before step a until after step b."""
+
+  def __init__(self, workdir, steps):
+    self._folder = workdir / "tensorboard"
+    self._first, self._last = steps
+    self._running = False
+
+  def before(self, step):
+    """To be called before each step."""
+    if not self._running and self._first <= step <= self._last:
+      jax.profiler.start_trace(self._folder)
+      self._running = True
+    elif self._running and step > self._last:
+      jax.profiler.stop_trace()
+      self._running = False
+
+  def __enter__(self):
+    return self
+
+  def __exit__(self, *_):
+    if self._running:
+      jax.profiler.stop_trace()
 
 
 def _blame(error, state, records):

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -301,3 +303,33 @@ def test_the_train_step_lowers_for_accelerators(small_config, platform):
   scale = {"offset": np.zeros(5, "float32"), "divisor": np.ones(5, "float32")}
   train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
   jax.export.export(train_step, platforms=[platform])(state, batch)
+
+
+def test_a_trace_of_some_steps_is_written(small_config, tmp_path):
+  small_config.num_steps = 5
+  small_config.trace_steps = (2, 3)
+  _train(small_config, tmp_path)
+  (trace,) = (tmp_path / "tensorboard").rglob("*.xplane.pb")
+  assert trace.stat().st_size > 10_000
+
+
+def test_weights_and_biases_get_what_is_logged(tmp_path, monkeypatch):
+  logged, told = [], {}
+  run = types.SimpleNamespace(
+    log=logged.append, finish=lambda: told.update(finished=True)
+  )
+  monkeypatch.setitem(
+    sys.modules,
+    "wandb",
+    types.SimpleNamespace(init=lambda **options: told.update(options) or run),
+  )
+  log = logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")
+  log.write(5, "train", {"loss": 1.5})
+  log.close()
+  assert told["project"] == "places"
+  assert told["resume"] == "allow"
+  assert told["finished"]
+  assert logged == [{"step": 5, "train/loss": 1.5}]
+  monkeypatch.setitem(sys.modules, "wandb", None)
+  with pytest.raises(ConfigError, match=r"geojax\[wandb\]"):
+    logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")
