@@ -1,12 +1,11 @@
 """One step, however it is spread over parts and devices."""
 
-import re
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments.benchmarks import scaling
 from geojax.training import sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -177,26 +176,6 @@ def test_the_rate_scale_scales_every_update(config):
   )
 
 
-_BYTES = {"f32": 4, "s32": 4, "u32": 4, "pred": 1, "bf16": 2}
-
-
-def _collectives(text):
-  """Kind and bytes of each collective of a compiled program."""
-  found = []
-  for line in text.splitlines():
-    match = re.search(
-      r"= (.*?) (all-[a-z]+|reduce-scatter|collective-permute)", line
-    )
-    if match and "-done" not in line:
-      shapes = re.findall(r"(\w+)\[([\d,]*)\]", match[1])
-      size = sum(
-        _BYTES[kind] * int(np.prod([int(n) for n in dims.split(",") if n]))
-        for kind, dims in shapes
-      )
-      found.append((match[2], size))
-  return found
-
-
 @pytest.fixture
 def collectives(config):
   """Those of a step on eight devices, and the bytes of its gradients."""
@@ -212,7 +191,7 @@ def collectives(config):
   state = jax.device_put(state, shardings)
   text = step.lower(state, batch).compile().as_text()
   gradients = sum(4 * x.size for x in jax.tree.leaves(state.params))
-  return _collectives(text), gradients
+  return scaling.collectives(text), gradients
 
 
 def test_devices_exchange_gradients_and_nothing_like_logits(collectives):
