@@ -103,8 +103,10 @@ def torch_batches(dataset, folder: pathlib.Path):
     folder / "images.npy", "w+", np.int16, (count, *dataset.image_shape)
   )
   labels = np.empty((count, 36), np.float32)
-  for i, record in enumerate(source):
-    images[i], labels[i] = record["image"], record["label"]
+  for i, batch in enumerate(pipeline.eval_batches(source, batch_size=1024)):
+    rows = slice(1024 * i, min(1024 * (i + 1), count))
+    mask = batch["mask"]
+    images[rows], labels[rows] = batch["image"][mask], batch["label"][mask]
   images.flush()
   np.save(folder / "labels.npy", labels)
 
