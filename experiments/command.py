@@ -7,12 +7,14 @@ import sys
 from absl import app, logging
 
 from geojax.training import cache
-from geojax.training.errors import TrainingError
+from geojax.training.errors import Interrupted, TrainingError
 
 
 @contextlib.contextmanager
 def running(argv):
   """Runs a command: what a user can set right is one sentence, exit code 1.
+
+  A run that was asked to stop and saved its state ends well.
 
   Args:
     argv: The command line without its flags: the command's file alone.
@@ -29,3 +31,5 @@ def running(argv):
   except TrainingError as error:
     print(f"{pathlib.Path(argv[0]).name}: {error}", file=sys.stderr)
     sys.exit(1)
+  except Interrupted as stopped:
+    print(stopped)

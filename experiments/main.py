@@ -12,7 +12,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import command, reporting
-from geojax.training import loop
+from geojax.training import loop, sharding
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The config file.", lock_config=True
@@ -20,6 +20,16 @@ _CONFIG = config_flags.DEFINE_config_file(
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder for checkpoints, logs, metrics and pictures."
 )
+_DISTRIBUTED = flags.DEFINE_bool(
+  "distributed",
+  False,
+  "Join the other processes of a run, as TPU VMs or Slurm name them.",
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", None, "Join them at this HOST:PORT, that of process 0."
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -27,6 +37,10 @@ def main(argv):
   """Trains, evaluates on the test split, draws."""
   workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
+    if _DISTRIBUTED.value or _COORDINATOR.value:
+      sharding.join_processes(
+        _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
+      )
     run = loop.train(_CONFIG.value, workdir)
     reporting.write_report(run, workdir, "test")
 

@@ -69,6 +69,7 @@ _KINDS = {
 
 def write(
   run: loop.Run,
+  variables: dict,
   examined: dict,
   found: dict,
   beside: dict,
@@ -80,6 +81,7 @@ def write(
 
   Args:
     run: A trained run.
+    variables: Its `state.evaluated`, on the host.
     examined: As of `examine.make_examine`.
     found: As of `figures.compute`.
     beside: Metrics by name, by name of the baseline.
@@ -102,7 +104,7 @@ def write(
       if picture.exists()
     ],
     config=run.config.to_dict(),
-    said=_describe_patches(run, examined, split),
+    said=_describe_patches(run, variables, examined, split),
     climate_map=earth.load_climate_map().zones,
   )
   partial = path.with_suffix(".partial")
@@ -183,19 +185,19 @@ def _in_group(group, key):
   return text
 
 
-def _describe_patches(run, examined, split):
+def _describe_patches(run, variables, examined, split):
   """What the page shows of patches of land, evenly out of all."""
   land = np.flatnonzero(examined["is_land"])
   spread = np.linspace(0, len(land) - 1, min(_NUM_PATCHES, len(land)))
   records = land[np.round(spread).astype(int)]
   flat = {k: v for k, v in examined.items() if isinstance(v, np.ndarray)}
-  components = run.state.evaluated["params"]["mixture"]
+  components = variables["params"]["mixture"]
   cells = sphere.equal_area_grid(report.NUM_CELLS).astype(np.float32)
   draw_map = jax.jit(mixture.probability_map)
   described = []
   for start in range(0, len(records), _CHUNK):
     chunk = records[start : start + _CHUNK]
-    closer = pictures.read_closer(run, split, chunk)
+    closer = pictures.read_closer(run, variables, split, chunk)
     probability = [None] * len(chunk)
     if components:
       probability = np.asarray(

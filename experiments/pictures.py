@@ -20,6 +20,7 @@ _COLOURS = (("red", "green", "blue"), ("B04", "B03", "B02"))
 
 def draw(
   run: loop.Run,
+  variables: dict,
   examined: dict,
   train_km: np.ndarray,
   found: dict,
@@ -30,6 +31,7 @@ def draw(
 
   Args:
     run: A trained run.
+    variables: Its `state.evaluated`, on the host.
     examined: As of `examine.make_examine`.
     train_km: Distance of each record to the nearest train place.
     found: As of `figures.compute`.
@@ -83,16 +85,16 @@ def draw(
   order = np.argsort(land["distance_km"])
   spread = np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order)))
   chosen = order[np.round(spread).astype(int)]
-  closer = read_closer(run, split, land["record"][chosen])
+  closer = read_closer(run, variables, split, land["record"][chosen])
   figures["examples"] = patches.example_patches(
     images=closer["image"],
     said=[what_was_said(land, i) for i in chosen],
   )
-  components = run.state.evaluated["params"]["mixture"]
+  components = variables["params"]["mixture"]
   if components:
     figures["centers"] = _centers(components, zones)
     figures["map_patch"], figures["map_tile"] = _globes(
-      run, land, place_true, split, zones
+      run, variables, land, place_true, split, zones
     )
   for name, figure in figures.items():
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
@@ -125,11 +127,12 @@ def what_was_said(examined: dict, index: int) -> dict:
   }
 
 
-def read_closer(run: loop.Run, split: str, records) -> dict:
+def read_closer(run: loop.Run, variables: dict, split: str, records) -> dict:
   """Reads some records of a split and predicts them in full.
 
   Args:
     run: A trained run.
+    variables: Its `state.evaluated`, on the host.
     split: Name of the split.
     records: Indices in the split.
 
@@ -147,14 +150,14 @@ def read_closer(run: loop.Run, split: str, records) -> dict:
   )
   shown = images[..., [bands.index(name) for name in names]]
   closer = {"image": patches.true_colour(shown)}
-  if run.state.evaluated["params"]["mixture"]:
+  if variables["params"]["mixture"]:
     forward = jax.jit(
       step_lib.make_forward(
         run.config, offset=dataset.offset, divisor=dataset.divisor
       )
     )
     parts = np.array_split(images, max(1, len(images) // 256))
-    logits = [forward(run.state.evaluated, part)["coords"] for part in parts]
+    logits = [forward(variables, part)["coords"] for part in parts]
     closer["logits"] = (
       np.concatenate(logits) / run.config.mixture.temperature
     ).astype(np.float32)
@@ -184,13 +187,13 @@ def _centers(components, zones):
   )
 
 
-def _globes(run, land, place_true, split, zones):
+def _globes(run, variables, land, place_true, split, zones):
   """Probability maps: of the patch of median error, and of its tile."""
   order = np.argsort(land["distance_km"])
   patch = order[len(order) // 2]
   near = sphere.great_circle_km(place_true, place_true[patch]) <= _TILE_KM
   tile = np.flatnonzero(near)[:1000]
-  components = run.state.evaluated["params"]["mixture"]
+  components = variables["params"]["mixture"]
   cells = sphere.equal_area_grid(_NUM_CELLS).astype(np.float32)
   draw_map = jax.jit(mixture.probability_map)
   figures = []
@@ -198,7 +201,7 @@ def _globes(run, land, place_true, split, zones):
     ([patch], f"One patch, error {land['distance_km'][patch]:,.0f} km"),
     (tile, f"{len(tile)} patches within {_TILE_KM} km, mean of their maps"),
   ):
-    logits = read_closer(run, split, land["record"][rows])["logits"]
+    logits = read_closer(run, variables, split, land["record"][rows])["logits"]
     mean = mixture.mean_logits(logits)
     figures.append(
       maps.probability_map(

@@ -3,11 +3,13 @@
 import pathlib
 import time
 
+import jax
 import numpy as np
 
 from experiments import figures, page, pictures
 from geojax import baselines, encodings, groups
-from geojax.training import examine, loop, pipeline, sharding
+from geojax.training import examine, logs, loop, pipeline, sharding
+from geojax.views import plots
 
 # metrics.json has more radii than a terminal has lines.
 _TABLE_KM = (1, 25, 200, 750, 2500)
@@ -29,13 +31,15 @@ _ROWS = (
 def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   """Evaluates a run: writes figures, rows and pictures, prints the table.
 
+  Of several processes all evaluate, and the first one writes.
+
   Args:
     run: A trained run.
     workdir: Its folder.
     split: Name of a split.
   """
   clock = _Clock()
-  mesh = sharding.create_mesh()
+  mesh = sharding.create_mesh(run.config.model_devices)
   variables = run.state.evaluated
   temperature, by_temperature = examine.fit_temperature(
     run.config, run.dataset, mesh, variables
@@ -43,6 +47,9 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   examined = examine.make_examine(run.config, run.dataset, mesh)(
     variables, split, temperature
   )
+  variables = sharding.on_host(variables, mesh)
+  if jax.process_index():
+    return
   clock.lap("forward passes, decoders and regions")
   beside, train_places = compute_baselines(run.dataset, split)
   clock.lap("baselines")
@@ -60,10 +67,13 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   folder.mkdir(parents=True, exist_ok=True)
   figures.write_json({**found, "baselines": beside}, folder / "metrics.json")
   figures.write_predictions(examined, train_km, folder / "predictions.parquet")
-  pictures.draw(run, examined, train_km, found, split, folder)
+  pictures.draw(run, variables, examined, train_km, found, split, folder)
+  plots.training_curves(logs.read_metrics(workdir)).savefig(
+    workdir / "curves.png", dpi=110
+  )
   clock.lap("pictures")
   path = workdir / "report.html"
-  page.write(run, examined, found, beside, split, folder, path)
+  page.write(run, variables, examined, found, beside, split, folder, path)
   clock.lap("report")
   print(closing_table(found, beside, split))
   print(clock.read())

@@ -106,7 +106,9 @@ def make_mixture_loss(mu, log_kappa):
   return mixture_loss
 
 
-def make_fused_mixture_loss(kernel, bias, mu, log_kappa, *, chunk_size=1024):
+def make_fused_mixture_loss(
+  kernel, bias, mu, log_kappa, *, chunk_size=1024, axis_name=None
+):
   """Makes the where loss of a linear head and a mixture in one.
 
   Equals `make_mixture_loss` of the logits `features @ kernel + bias`, in memory
@@ -118,6 +120,7 @@ def make_fused_mixture_loss(kernel, bias, mu, log_kappa, *, chunk_size=1024):
     mu: Centers, unit vectors, shape `[k, 3]`.
     log_kappa: Logarithms of the concentrations, shape `[k]`.
     chunk_size: Number of centers at a time.
+    axis_name: As of `mixture.fused_log_prob`.
 
   Returns:
     A function of features `[batch, features]` and encoded coordinates
@@ -127,7 +130,14 @@ def make_fused_mixture_loss(kernel, bias, mu, log_kappa, *, chunk_size=1024):
   def mixture_loss(features, coords):
     x = encodings.coordinates_to_unit(jnp.asarray(coords))
     log_prob = mixture.fused_log_prob(
-      x, features, kernel, bias, mu, log_kappa, chunk_size=chunk_size
+      x,
+      features,
+      kernel,
+      bias,
+      mu,
+      log_kappa,
+      chunk_size=chunk_size,
+      axis_name=axis_name,
     )
     return relative_nll(log_prob)
 
@@ -146,7 +156,7 @@ def relative_nll(log_prob):
   return -(log_prob + math.log(4 * math.pi))
 
 
-def masked_mean(values, where, axis_name=None):
+def masked_mean(values, where, axis_name=None, *, count=None):
   """Mean over the examples that count, over all devices.
 
   Sums and counts are added over the devices before they are divided, so that
@@ -164,6 +174,9 @@ def masked_mean(values, where, axis_name=None):
       no effect and gets gradient 0.
     where: Booleans, True where an example counts, of the same shape.
     axis_name: Name or names of the mapped axes to sum over, or None.
+    count: Divides instead of the number of examples that count here, where
+      these are a part of a batch: the means of all parts then add up to that
+      of the batch.
 
   Returns:
     The mean, a scalar.
@@ -175,10 +188,11 @@ def masked_mean(values, where, axis_name=None):
   where = jnp.asarray(where, bool)
   _check_same_shape("where", where, "values", values)
   total = jnp.sum(jnp.where(where, values, 0.0))
-  count = jnp.sum(where, dtype=values.dtype)
   if axis_name is not None:
-    total, count = lax.psum((total, count), axis_name)
-  return total / jnp.maximum(count, 1.0)
+    total = lax.psum(total, axis_name)
+  if count is None:
+    count = _count_of(where, axis_name)
+  return total / jnp.maximum(jnp.asarray(count, values.dtype), 1.0)
 
 
 def geographic_loss(
@@ -191,6 +205,7 @@ def geographic_loss(
   axis_name=None,
   fine_weight=0.5,
   log_variances=None,
+  counts=None,
 ):
   """Weighted mean of the losses of where, which climate and when.
 
@@ -214,6 +229,8 @@ def geographic_loss(
     fine_weight: As of `climate_loss`.
     log_variances: None, or a dict of a learned scalar by task that weighs the
       tasks: see `uncertainty_weighted`.
+    counts: None, or the `task_counts` of a batch that these rows are a part
+      of: losses and means of all parts then add up to those of the batch.
 
   Returns:
     The loss, a scalar, and a dict of the mean of each task, unweighted.
@@ -223,19 +240,11 @@ def geographic_loss(
   """
   labels = jnp.asarray(labels)
   target = encodings.split_label(labels)
-  if where is None:
-    where = jnp.ones(labels.shape[:-1], bool)
-  where = jnp.asarray(where, bool)
-  if where.shape != labels.shape[:-1]:
-    raise ValueError(
-      f"where must have shape {labels.shape[:-1]}, found {where.shape}"
-    )
+  counts_for = _counts_for(labels, where)
   weights = DEFAULT_WEIGHTS if weights is None else weights
   weights = _by_task("weights", weights)
   predictions = _by_task("predictions", predictions)
 
-  land = where & ~encodings.is_sea_patch(target["climate"])
-  counts_for = {"coords": land, "climate": where, "date": land}
   loss_of = {
     "coords": coords_loss,
     "climate": functools.partial(climate_loss, fine_weight=fine_weight),
@@ -248,19 +257,24 @@ def geographic_loss(
       (predictions[task], target[task]),
     )
     values = loss_of[task](*guarded)
-    means[task] = masked_mean(values, counts_for[task], axis_name)
+    means[task] = masked_mean(
+      values,
+      counts_for[task],
+      axis_name,
+      count=None if counts is None else counts[task],
+    )
 
   terms = means
   if log_variances is not None:
     log_variances = _by_task("log_variances", log_variances)
-    terms = {
-      task: uncertainty_weighted(
-        means[task],
-        log_variances[task],
-        _any_of(counts_for[task], axis_name),
+    terms = {}
+    for task in TASKS:
+      share = _count_of(counts_for[task], axis_name).astype(means[task].dtype)
+      whole = share if counts is None else counts[task]
+      share = share / jnp.maximum(whole, 1).astype(share.dtype)
+      terms[task] = uncertainty_weighted(
+        means[task], log_variances[task], share
       )
-      for task in TASKS
-    }
   total = sum(weights[task] * terms[task] for task in TASKS)
   return total / sum(weights[task] for task in TASKS), means
 
@@ -276,8 +290,9 @@ def uncertainty_weighted(loss, log_variance, present, *, bound=5.0):
   Args:
     loss: The task's mean loss L, a scalar.
     log_variance: The learned v, a scalar; 0 leaves the loss as it is.
-    present: Boolean scalar: does any example of the batch have the task? If
-      not, the term and all its gradients are exactly 0.
+    present: Scalar, 1 if any example of the batch has the task; if none, the
+      term and all its gradients are exactly 0. A part of a batch gives its
+      share of the examples.
     bound: Largest |s|.
 
   Returns:
@@ -288,13 +303,45 @@ def uncertainty_weighted(loss, log_variance, present, *, bound=5.0):
     Losses for Scene Geometry and Semantics, CVPR 2018.
   """
   s = bound * jnp.tanh(jnp.asarray(log_variance) / bound)
-  return jnp.where(present, jnp.exp(-s) * loss + s / 2, 0.0)
+  present = jnp.asarray(present, s.dtype)
+  return jnp.where(present > 0, jnp.exp(-s) * loss + present * s / 2, 0.0)
 
 
-def _any_of(where, axis_name):
-  """Tells whether any example counts, over all devices."""
+def task_counts(labels, where=None, axis_name=None):
+  """How many examples of a batch count for each task.
+
+  Args:
+    labels: Geo labels, shape `[batch, 36]`.
+    where: As of `geographic_loss`.
+    axis_name: As of `masked_mean`.
+
+  Returns:
+    A dict of integers by task, over all devices.
+  """
+  return {
+    task: _count_of(mask, axis_name)
+    for task, mask in _counts_for(jnp.asarray(labels), where).items()
+  }
+
+
+def _counts_for(labels, where):
+  """Which rows count for which task."""
+  if where is None:
+    where = jnp.ones(labels.shape[:-1], bool)
+  where = jnp.asarray(where, bool)
+  if where.shape != labels.shape[:-1]:
+    raise ValueError(
+      f"where must have shape {labels.shape[:-1]}, found {where.shape}"
+    )
+  target = encodings.split_label(labels)
+  land = where & ~encodings.is_sea_patch(target["climate"])
+  return {"coords": land, "climate": where, "date": land}
+
+
+def _count_of(where, axis_name):
+  """How many examples count, over all devices."""
   count = jnp.sum(where, dtype=int)
-  return (count if axis_name is None else lax.psum(count, axis_name)) > 0
+  return count if axis_name is None else lax.psum(count, axis_name)
 
 
 def _zero_rows(where, x):

@@ -24,6 +24,26 @@ GEOSCORE_MAX = 5000
 GEOSCORE_SCALE_KM = 1492.7
 
 
+# All others are better the higher they are.
+_LOWER_IS_BETTER = ("median_km", "mean_km", "nll_nats", "date_mae_days")
+
+
+def is_better(name: str, value: float, than: float | None) -> bool:
+  """Tells whether a metric is better than another value of it.
+
+  Args:
+    name: Its name, as of `summarize`.
+    value: The new value; NaN is never better.
+    than: The old one; whatever is no NaN is better than None.
+
+  Returns:
+    Whether it is.
+  """
+  if math.isnan(value) or than is None:
+    return not math.isnan(value)
+  return value < than if name in _LOWER_IS_BETTER else value > than
+
+
 def per_example(labels, *, place, climate_probs, day, log_prob=None):
   """Compares decoded predictions with their labels.
 

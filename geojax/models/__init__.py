@@ -16,7 +16,7 @@ SIZES = {
 }
 
 
-def create_encoder(config) -> nn.Module:
+def create_encoder(config, *, axis_name: str | None = None) -> nn.Module:
   """Builds the encoder of a config's `model` part.
 
   Args:
@@ -24,6 +24,8 @@ def create_encoder(config) -> nn.Module:
       which stand in for those of the size where they are not empty, of the Core
       family alone; `patch_size`, `dropout`, `dtype` and `remat`; `norm` and
       `excitation`, of the Core family alone.
+    axis_name: Under `pmap` the mapped axis, over which batch norm takes its
+      statistics.
 
   Returns:
     A module from images to features.
@@ -61,6 +63,7 @@ def create_encoder(config) -> nn.Module:
     "widths": tuple(config.widths) or widths,
     "norm": config.norm,
     "excitation": config.excitation,
+    "axis_name": axis_name,
   }
   if config.name == "core_unet":
     if config.patch_size != 1:
@@ -72,7 +75,11 @@ def create_encoder(config) -> nn.Module:
 
 
 def create_model(
-  config, *, coords_dim: int, apply_coords: bool = True
+  config,
+  *,
+  coords_dim: int,
+  apply_coords: bool = True,
+  axis_name: str | None = None,
 ) -> GeographicModel:
   """Builds the model of a config's `model` part.
 
@@ -80,6 +87,8 @@ def create_model(
     config: As of `create_encoder`.
     coords_dim: Outputs of the location head, see `GeographicModel`.
     apply_coords: Whether that head is applied, likewise.
+    axis_name: Under `pmap` the mapped axis, over which batch norm takes its
+      statistics.
 
   Returns:
     The module.
@@ -88,7 +97,7 @@ def create_model(
     ValueError: As of `create_encoder`.
   """
   return GeographicModel(
-    encoder=create_encoder(config),
+    encoder=create_encoder(config, axis_name=axis_name),
     coords_dim=coords_dim,
     apply_coords=apply_coords,
   )

@@ -177,19 +177,23 @@ def _shifted_products_bwd(residuals, g):
   x, kernel = residuals
   height, width = x.shape[1:3]
 
-  # One image at a time: the nine sums over pixels then run in cache, where
-  # autodiff makes nine passes over the whole batch.
-  def add_image(total, image_and_grad):
-    image, grad = image_and_grad
+  padded = _pad(x)
+
+  # One row at a time: the nine sums then run in cache, where autodiff makes
+  # nine passes over all images. Images stay apart until the end, so that none
+  # has to leave the device that holds it.
+  def add_row(row, totals):
+    grad = jax.lax.dynamic_index_in_dim(g, row, axis=1, keepdims=False)
+    rows = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
     taps = [
-      jnp.sum(image[i : i + height, j : j + width] * grad, axis=(0, 1))
+      jnp.sum(rows[:, i, j : j + width] * grad, axis=1)
       for i in range(3)
       for j in range(3)
     ]
-    return total + jnp.stack(taps), None
+    return totals + jnp.stack(taps, axis=1)
 
-  zero = jnp.zeros((9, kernel.shape[-1]), kernel.dtype)
-  taps, _ = jax.lax.scan(add_image, zero, (_pad(x), g))
+  zero = jnp.zeros((len(x), 9, x.shape[-1]), kernel.dtype)
+  taps = jnp.sum(jax.lax.fori_loop(0, height, add_row, zero), axis=0)
   return _shifted_products(g, kernel[::-1, ::-1]), taps.reshape(kernel.shape)
 
 

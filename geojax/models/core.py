@@ -103,18 +103,26 @@ class CoreBlock(nn.Module):
     width: Channels of the output.
     excitation: As of `SqueezeExcitation`.
     norm: As of `norms.normalize`.
+    axis_name: Likewise.
   """
 
   width: int
   excitation: str = "gate"
   norm: str = "batch"
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x, train: bool):
     """Applies the block; `train` chooses the batch's own statistics."""
 
     def convolve(module, norm_name, x):
-      return norms.normalize(self.norm, module(x), train=train, name=norm_name)
+      return norms.normalize(
+        self.norm,
+        module(x),
+        train=train,
+        axis_name=self.axis_name,
+        name=norm_name,
+      )
 
     dense = functools.partial(nn.Dense, self.width, dtype=x.dtype)
     residual = x
@@ -143,6 +151,7 @@ class CoreEncoder(nn.Module):
       returned are float32.
     remat: Whether a block's inner values are computed anew in the backward
       pass instead of kept: less memory, about a third more time.
+    axis_name: As of `norms.normalize`.
   """
 
   depths: Sequence[int] = SIZES["atto"][0]
@@ -153,6 +162,7 @@ class CoreEncoder(nn.Module):
   norm: str = "batch"
   dtype: jnp.dtype = jnp.float32
   remat: bool = False
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images, *, train: bool = False, stages: bool = False):
@@ -221,6 +231,7 @@ class CoreUnet(nn.Module):
     norm: As of `norms.normalize`.
     dtype: As of `CoreEncoder`.
     remat: As of `CoreEncoder`.
+    axis_name: As of `norms.normalize`.
   """
 
   depths: Sequence[int] = SIZES["atto"][0]
@@ -231,6 +242,7 @@ class CoreUnet(nn.Module):
   norm: str = "batch"
   dtype: jnp.dtype = jnp.float32
   remat: bool = False
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, images, *, train: bool = False, stages: bool = False):
@@ -288,7 +300,8 @@ def _block(encoder, train):
     block = nn.remat(CoreBlock, static_argnums=(2,))
 
   def apply(width: int, name: str, x: jax.Array) -> jax.Array:
-    module = block(width, encoder.excitation, encoder.norm, name=name)
+    kind = (encoder.excitation, encoder.norm, encoder.axis_name)
+    module = block(width, *kind, name=name)
     return module(x, train)
 
   return apply

@@ -9,7 +9,14 @@ import jax.numpy as jnp
 NORMS = ("batch", "group", "layer")
 
 
-def normalize(kind: str, x: jax.Array, *, train: bool, name: str) -> jax.Array:
+def normalize(
+  kind: str,
+  x: jax.Array,
+  *,
+  train: bool,
+  axis_name: str | None = None,
+  name: str,
+) -> jax.Array:
   """Applies a norm with a scale and a bias a channel, inside a module.
 
   Args:
@@ -18,6 +25,7 @@ def normalize(kind: str, x: jax.Array, *, train: bool, name: str) -> jax.Array:
       the channels; "layer", over the channels of a pixel.
     x: Images, shape `[batch, height, width, channels]`.
     train: Whether a batch norm takes the batch's own statistics.
+    axis_name: Under `pmap` the mapped axis over which the batch is spread.
     name: Of the module.
 
   Returns:
@@ -27,7 +35,9 @@ def normalize(kind: str, x: jax.Array, *, train: bool, name: str) -> jax.Array:
     ValueError: The kind is unknown.
   """
   if kind == "batch":
-    norm = BatchNorm(use_running_average=not train, name=name)
+    norm = BatchNorm(
+      use_running_average=not train, axis_name=axis_name, name=name
+    )
   elif kind == "group":
     channels = x.shape[-1]
     groups = max(n for n in range(1, 33) if channels % n == 0)
@@ -57,11 +67,13 @@ class BatchNorm(nn.Module):
     momentum: Share of the running statistics that a batch leaves; 0.9 is what
       PyTorch calls 0.1.
     epsilon: Added to the variance.
+    axis_name: Under `pmap` the mapped axis over which the batch is spread.
   """
 
   use_running_average: bool
   momentum: float = 0.9
   epsilon: float = 1e-5
+  axis_name: str | None = None
 
   @nn.compact
   def __call__(self, x):
@@ -76,9 +88,10 @@ class BatchNorm(nn.Module):
       shift = bias - running_mean.value * factor
       y = x * _wide(factor, x) + _wide(shift, x)
       return y.astype(x.dtype)
-    y, mean, var = _standardize(x, scale, bias, self.epsilon)
+    axis_name = None if self.is_initializing() else self.axis_name
+    y, mean, var = _standardize(x, scale, bias, self.epsilon, axis_name)
     if not self.is_initializing():
-      count = x.size // shape[0]
+      count = x.size // shape[0] * _num_parts(axis_name)
       kept = self.momentum
       running_mean.value = kept * running_mean.value + (1 - kept) * mean
       running_var.value = kept * running_var.value + (1 - kept) * (
@@ -87,22 +100,22 @@ class BatchNorm(nn.Module):
     return y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3,))
-def _standardize(x, scale, bias, epsilon):
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _standardize(x, scale, bias, epsilon, axis_name):
   """The normalised batch, and its mean and biased variance a channel.
 
   The backward pass is the closed form, two sums and one sweep over the images;
   mean and variance are for running statistics and have no gradient.
   """
-  return _standardize_fwd(x, scale, bias, epsilon)[0]
+  return _standardize_fwd(x, scale, bias, epsilon, axis_name)[0]
 
 
-def _standardize_fwd(x, scale, bias, epsilon):
+def _standardize_fwd(x, scale, bias, epsilon, axis_name):
   values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  mean = _channel_mean(values)
+  mean = _channel_mean(values, axis_name)
   # From the deviations: the mean of squares less the square of the mean loses
   # all digits where a mean is large beside its deviation.
-  var = _channel_mean(jnp.square(values - _wide(mean, x)))
+  var = _channel_mean(jnp.square(values - _wide(mean, x)), axis_name)
   inverse = 1 / jnp.sqrt(var + epsilon)
   # One product and one sum a value; both factors are small arrays.
   factor = scale * inverse
@@ -110,23 +123,29 @@ def _standardize_fwd(x, scale, bias, epsilon):
   return (y.astype(x.dtype), mean, var), (x, scale, mean, inverse)
 
 
-def _standardize_bwd(epsilon, residuals, cotangents):
+def _standardize_bwd(epsilon, axis_name, residuals, cotangents):
   x, scale, mean, inverse = residuals
   g = cotangents[0].astype(mean.dtype)
   standard = (x - _wide(mean, x)) * _wide(inverse, x)
   count = x.size // x.shape[-1]
-  bias_g = _channel_mean(g)
-  scale_g = _channel_mean(g * standard)
+  own = jnp.stack([_channel_mean(g), _channel_mean(g * standard)])
+  # Scale and bias get this part's share, as every other parameter does.
+  bias_g, scale_g = own if axis_name is None else jax.lax.pmean(own, axis_name)
   x_g = g - _wide(bias_g, x) - standard * _wide(scale_g, x)
   x_g = x_g * _wide(scale * inverse, x)
-  return x_g.astype(x.dtype), scale_g * count, bias_g * count
+  return x_g.astype(x.dtype), own[1] * count, own[0] * count
 
 
 _standardize.defvjp(_standardize_fwd, _standardize_bwd)
 
 
-def _channel_mean(x):
-  return jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+def _channel_mean(x, axis_name=None):
+  mean = jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+  return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
+
+
+def _num_parts(axis_name):
+  return 1 if axis_name is None else jax.lax.axis_size(axis_name)
 
 
 def _wide(values, x):

@@ -11,6 +11,7 @@ import pathlib
 
 import ml_collections
 
+from geojax import metrics
 from geojax.training.errors import ConfigError
 
 
@@ -28,8 +29,29 @@ def default_config() -> ml_collections.ConfigDict:
   config.log_every = 50
   config.eval_every = 500
   config.checkpoint_every = 500
-  # The newest checkpoints that stay on disk.
+  # The newest checkpoints that stay on disk, beside the best one: that is by
+  # this metric of validation, and saved as soon as it is found.
   config.checkpoints_to_keep = 2
+  config.best_metric = "median_km"
+  # Evaluations without a better `best_metric` after which a run ends; 0: never.
+  config.early_stopping_patience = 0
+  # Steps whose loss, gradient or parameters are not finite that may be left
+  # out, all in all; one more ends the run with the records of its batch.
+  config.skip_nonfinite_steps = 0
+
+  # Steps a to b whose trace the profiler of TensorBoard gets, (0, 0) for none.
+  config.trace_steps = (0, 0)
+  # Weights & Biases (extra [wandb]): the project that metrics go to as well.
+  config.wandb_project = ""
+  # "jit": one program over a mesh of all devices of all processes, or "pmap":
+  # the same step on each device of one process.
+  config.parallel = "jit"
+  # Parameters and optimizer state: "replicated", whole on each device, or
+  # "fsdp", spread over the devices that share a batch.
+  config.sharding = "replicated"
+  # Devices that the mixture's centers are spread over; the others split the
+  # batch.
+  config.model_devices = 1
 
   config.data = ml_collections.ConfigDict()
   # <builder>/<config> of a data set below `dir`, as data_prep.build leaves it.
@@ -43,6 +65,14 @@ def default_config() -> ml_collections.ConfigDict:
   config.augment.flip_north_south = False
   # Right-angle rotations.
   config.augment.rotate = False
+  # Moves an image by up to so many pixels each way: as far as that, the label's
+  # place is no longer the centre.
+  config.augment.crop_pixels = 0
+  # Adds to each band of an image one normal draw of this standard deviation, in
+  # scaled units.
+  config.augment.band_noise = 0.0
+  # Largest share of an image that is pasted from another one; 0 pastes nothing.
+  config.augment.cut_mix = 0.0
   # Forbids every augmentation after which north is no longer up.
   config.augment.north_up = False
 
@@ -115,13 +145,26 @@ def default_config() -> ml_collections.ConfigDict:
   config.mixture.mode_blur_km = 0.0
 
   config.optimizer = ml_collections.ConfigDict()
-  # AdamW, linear warm-up, then a cosine down to `final_fraction` of the peak.
+  # AdamW. A linear warm-up to the peak, then "constant"; "cosine", down to
+  # `final_fraction` of the peak; "restarts", such cosines each from the peak;
+  # or "plateau", constant until validation stands still.
+  config.optimizer.schedule = "cosine"
   config.optimizer.learning_rate = 1e-3
   config.optimizer.warmup_steps = 100
   config.optimizer.final_fraction = 0.01
+  # Steps of the first cosine of "restarts"; each is longer by the multiplier.
+  config.optimizer.restart_period = 1000
+  config.optimizer.restart_multiplier = 2.0
+  # "plateau": after so many evaluations without a better `best_metric` all
+  # rates fall to this share, never below `final_fraction` of the peak.
+  config.optimizer.plateau_patience = 3
+  config.optimizer.plateau_factor = 0.5
   # On kernels alone, never on biases, norms, concentrations or centers.
   config.optimizer.weight_decay = 0.05
   config.optimizer.clip_norm = 1.0
+  # Parts that a batch is taken in, one after the other, in the memory of one
+  # part. Loss and gradient are those of the whole batch; batch norm sees parts.
+  config.optimizer.accumulate = 1
   # Evaluation uses an exponential moving average of parameters and batch
   # statistics with this decay a step; 0 evaluates the newest.
   config.optimizer.ema_decay = 0.0
@@ -141,6 +184,20 @@ CHOICES = {
     "kmeans",
     "partition",
   ),
+  "best_metric": (
+    "median_km",
+    "mean_km",
+    "nll_nats",
+    "geoscore",
+    *(f"acc@{km}km" for km in metrics.RADII_KM),
+    "climate_accuracy",
+    "climate_class_accuracy",
+    "climate_macro_f1",
+    "date_mae_days",
+  ),
+  "parallel": ("jit", "pmap"),
+  "sharding": ("replicated", "fsdp"),
+  "optimizer.schedule": ("constant", "cosine", "restarts", "plateau"),
   "mixture.decoder": ("largest", "mode", "least_expected_distance"),
 }
 
@@ -182,8 +239,9 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         f"config.{key} must be one of {', '.join(choices)}; got {given[key]!r}"
       )
   positive = (
-    "num_steps log_every eval_every checkpoint_every checkpoints_to_keep"
-    " data.batch_size data.eval_batch_size model.patch_size"
+    "num_steps model_devices log_every eval_every checkpoint_every"
+    " checkpoints_to_keep data.batch_size data.eval_batch_size model.patch_size"
+    " optimizer.accumulate optimizer.restart_period optimizer.plateau_patience"
   )
   for key in positive.split():
     if given[key] < 1:
@@ -192,6 +250,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ConfigError("config.mixture.temperature must be greater than 0")
   not_negative = (
     "mixture.chunk_size mixture.min_distance_km mixture.mode_blur_km"
+    " early_stopping_patience skip_nonfinite_steps"
+    " augment.crop_pixels augment.band_noise"
   )
   for key in not_negative.split():
     if not given[key] >= 0:
@@ -201,11 +261,38 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       "config.mixture.spacing_mass must lie in [0, 1),"
       f" got {given['mixture.spacing_mass']}"
     )
+  if not 0 < given["optimizer.plateau_factor"] < 1:
+    raise ConfigError("config.optimizer.plateau_factor must lie in (0, 1)")
+  if not given["optimizer.restart_multiplier"] >= 1:
+    raise ConfigError("config.optimizer.restart_multiplier must be at least 1")
+  if given["best_metric"] == "nll_nats" and given["loss.coords"] == "mse":
+    raise ConfigError(
+      "config.best_metric cannot be nll_nats with config.loss.coords = 'mse': a"
+      " regression has no density; take median_km"
+    )
   if given["mixture.num_centers"] < 4:
     # Three outputs are how a head says that it regresses coordinates.
     raise ConfigError("config.mixture.num_centers must be at least 4")
   if len(given["model.depths"]) != len(given["model.widths"]):
     raise ConfigError("config.model.depths and .widths differ in length")
+  if given["parallel"] == "pmap" and (
+    given["sharding"] != "replicated" or given["model_devices"] != 1
+  ):
+    raise ConfigError(
+      "config.parallel = 'pmap' holds all on each device; sharding and"
+      " model_devices are for 'jit'"
+    )
+  if given["model_devices"] > 1 and (
+    given["loss.coords"] != "mvmf"
+    or given["mixture.num_centers"] % given["model_devices"]
+  ):
+    raise ConfigError(
+      "config.model_devices spreads a mixture's centers: it must divide"
+      f" config.mixture.num_centers, {given['mixture.num_centers']}, and"
+      " config.loss.coords be 'mvmf'"
+    )
+  if not 0 <= given["augment.cut_mix"] < 1:
+    raise ConfigError("config.augment.cut_mix must lie in [0, 1)")
   if given["augment.north_up"] and (
     given["augment.flip_north_south"] or given["augment.rotate"]
   ):

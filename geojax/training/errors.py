@@ -14,4 +14,16 @@ class DatasetError(TrainingError):
 
 
 class NonFiniteError(TrainingError):
-  """A loss or gradient is no finite number."""
+  """A loss, gradient or parameter is no finite number."""
+
+
+class CheckpointError(TrainingError):
+  """A checkpoint that cannot be written or read."""
+
+
+class WorkdirBusyError(TrainingError):
+  """A workdir in which another run is training."""
+
+
+class Interrupted(Exception):
+  """A run that was asked to stop and saved its state; no failure."""

@@ -8,6 +8,46 @@ from geojax.training import pipeline, sharding
 from geojax.training import step as step_lib
 
 
+def make_outputs(step, config, dataset, mesh):
+  """Makes the generator of a step's outputs over a split, batch by batch.
+
+  Args:
+    step: A pure function of variables, a batch and more, if need be. It returns
+      a tree of arrays with a row an example.
+    config: The config of a run.
+    dataset: A `pipeline.Dataset`.
+    mesh: As of `sharding.create_mesh`.
+
+  Returns:
+    A generator function of variables (`TrainState.evaluated`), the name of a
+    split and the step's further arguments. It yields what the step returns and
+    `label`, as NumPy arrays without the rows that fill up a batch, the same in
+    every process.
+  """
+
+  def labelled(variables, batch, *args):
+    labels = {name: batch[name] for name in ("label", "mask")}
+    return {**step(variables, batch, *args), **labels}
+
+  # Whole on each device: every process sums up what all of them predicted.
+  labelled = jax.jit(labelled, out_shardings=sharding.replicated(mesh))
+  batch_size = config.data.eval_batch_size
+
+  def outputs(variables, split, *args):
+    batches = pipeline.eval_batches(
+      dataset.source(split),
+      batch_size=batch_size,
+      rows=sharding.local_rows(batch_size, mesh),
+    )
+    for batch in batches:
+      found = labelled(variables, sharding.put_batch(batch, mesh), *args)
+      found = jax.tree.map(np.asarray, found)
+      mask = found.pop("mask")
+      yield jax.tree.map(lambda value, mask=mask: value[mask], found)
+
+  return outputs
+
+
 def make_evaluate(config, dataset, mesh):
   """Makes the function that evaluates a split.
 
@@ -17,27 +57,23 @@ def make_evaluate(config, dataset, mesh):
     mesh: As of `sharding.create_mesh`.
 
   Returns:
-    A function of variables (`TrainState.evaluated`) and the name of a split.
-    It returns the metrics, a dict of floats, and the predictions, a dict of
-    arrays with a row a record in the order of the split: those of
-    `make_predict_step` and `metrics.per_example`, and `label`.
+    A function of variables (`TrainState.evaluated`), the name of a split and,
+    if it should end early, a function that tells so, asked after each batch:
+    it then returns None. It returns the metrics, a dict of floats, and the
+    predictions, a dict of arrays with a row a record in the order of the split:
+    those of `make_predict_step` and `metrics.per_example`, and `label`.
   """
-  predict_step = jax.jit(
-    step_lib.make_predict_step(
-      config, offset=dataset.offset, divisor=dataset.divisor
-    )
+  predict_step = step_lib.make_predict_step(
+    config, offset=dataset.offset, divisor=dataset.divisor
   )
+  outputs = make_outputs(predict_step, config, dataset, mesh)
 
-  def evaluate(variables, split):
-    batches = pipeline.eval_batches(
-      dataset.source(split), batch_size=config.data.eval_batch_size
-    )
+  def evaluate(variables, split, should_end=lambda: False):
     rows = []
-    for batch in batches:
-      mask = batch.pop("mask")
-      outputs = predict_step(variables, sharding.put_batch(batch, mesh))
-      outputs = {**outputs, "label": batch["label"]}
-      rows.append({k: np.asarray(v)[mask] for k, v in outputs.items()})
+    for found in outputs(variables, split):
+      if should_end():
+        return None
+      rows.append(found)
     predictions = {
       name: np.concatenate([row[name] for row in rows]) for name in rows[0]
     }

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from geojax import calibration, encodings, metrics, mixture, sphere
-from geojax.training import pipeline, sharding
+from geojax.training import evaluate
 from geojax.training import step as step_lib
 
 # From four times as sure to four times as unsure, by steps of 8 %.
@@ -31,24 +31,13 @@ def make_examine(config, dataset, mesh):
     `label`, and of a mixture `fitted`, a dict of what differs under the second
     temperature: `nll_nats`, `credible_level` and `area_km2`.
   """
-  step = jax.jit(
-    make_examine_step(config, offset=dataset.offset, divisor=dataset.divisor)
+  step = make_examine_step(
+    config, offset=dataset.offset, divisor=dataset.divisor
   )
+  outputs = evaluate.make_outputs(step, config, dataset, mesh)
 
   def examine(variables, split, temperature):
-    rows = []
-    batches = pipeline.eval_batches(
-      dataset.source(split), batch_size=config.data.eval_batch_size
-    )
-    for batch in batches:
-      mask = batch.pop("mask")
-      outputs = step(variables, sharding.put_batch(batch, mesh), temperature)
-      rows.append(
-        jax.tree.map(
-          lambda v, mask=mask: np.asarray(v)[mask],
-          {**outputs, "label": batch["label"]},
-        )
-      )
+    rows = list(outputs(variables, split, temperature))
     found = jax.tree.map(lambda *parts: np.concatenate(parts), *rows)
     compared = {name: found[name] for name in ("place", "climate_probs", "day")}
     log_prob = found.get("log_prob")
@@ -134,7 +123,6 @@ def fit_temperature(config, dataset, mesh, variables, split="validation"):
     config, offset=dataset.offset, divisor=dataset.divisor
   )
 
-  @jax.jit
   def log_probs(variables, batch):
     logits = forward(variables, batch["image"])["coords"]
     true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
@@ -143,20 +131,16 @@ def fit_temperature(config, dataset, mesh, variables, split="validation"):
     def at(temperature):
       return mixture.log_prob(true, logits / temperature, **components)
 
-    return jax.lax.map(at, TEMPERATURES.astype(np.float32))
+    found = jax.lax.map(at, TEMPERATURES.astype(np.float32))
+    return {"log_probs": found.T}
 
   totals = np.zeros(len(TEMPERATURES))
   count = 0
-  batches = pipeline.eval_batches(
-    dataset.source(split), batch_size=config.data.eval_batch_size
-  )
-  for batch in batches:
-    mask = batch.pop("mask")
-    land = ~encodings.is_sea_patch(batch["label"][:, encodings.CLIMATE])
-    found = log_probs(variables, sharding.put_batch(batch, mesh))
-    chosen = np.asarray(found, np.float64)[:, mask & land]
-    totals += chosen.sum(axis=1)
-    count += chosen.shape[1]
+  outputs = evaluate.make_outputs(log_probs, config, dataset, mesh)
+  for found in outputs(variables, split):
+    land = ~encodings.is_sea_patch(found["label"][:, encodings.CLIMATE])
+    totals += found["log_probs"][land].sum(axis=0, dtype=np.float64)
+    count += land.sum()
   nll = metrics.relative_to_uniform(totals / count)
   by_temperature = dict(zip(TEMPERATURES.tolist(), nll.tolist(), strict=True))
   return calibration.best_temperature(TEMPERATURES, nll), by_temperature

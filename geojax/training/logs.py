@@ -3,24 +3,50 @@
 import json
 import pathlib
 
+import jax
 import tensorboardX
+
+from geojax.training.errors import ConfigError
 
 
 class MetricsLog:
-  """`metrics.jsonl`, one object a line, and TensorBoard event files."""
+  """`metrics.jsonl`, one object a line, and TensorBoard event files.
 
-  def __init__(self, workdir: pathlib.Path, *, step: int):
+  Of several processes the first one writes, the others' logs do nothing.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    step: int,
+    evaluated: int,
+    wandb_project: str = "",
+  ):
     """Opens the logs of a run that goes on after `step`.
 
-    Lines after `step` are cut off: a run that was killed takes those steps
-    again and would log them twice.
+    What comes later is cut off: a run that was killed takes those steps again
+    and would log them twice.
 
     Args:
       workdir: Folder of the run.
       step: Steps taken by the checkpoint that the run goes on from.
+      evaluated: Step of the last evaluation that the checkpoint knows of.
+      wandb_project: Project of Weights & Biases that gets them too, "" for
+        none. A run of that name goes on as one.
+
+    Raises:
+      ConfigError: A project is named and the extra is not installed.
     """
+    self._writes = jax.process_index() == 0
+    if not self._writes:
+      return
     path = workdir / "metrics.jsonl"
-    kept = [line for line in _lines(path) if _step(line) <= step]
+    kept = [
+      line
+      for line in _lines(path)
+      if _step(line) <= (step if _is_of_train(line) else evaluated)
+    ]
     partial = path.with_suffix(".partial")
     partial.write_text("".join(line + "\n" for line in kept))
     partial.replace(path)
@@ -28,6 +54,23 @@ class MetricsLog:
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
     )
+
+    self._wandb = None
+    if wandb_project:
+      try:
+        import wandb
+      except ModuleNotFoundError as error:
+        raise ConfigError(
+          "config.wandb_project needs Weights & Biases: pip install"
+          " 'geojax[wandb]', or leave it empty"
+        ) from error
+      self._wandb = wandb.init(
+        project=wandb_project,
+        name=workdir.name,
+        id=workdir.name,
+        resume="allow",
+        dir=workdir,
+      )
 
   def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
     """Writes the metrics of a step.
@@ -37,16 +80,25 @@ class MetricsLog:
       split: "train", "validation" or "test".
       metrics: Numbers by name.
     """
+    if not self._writes:
+      return
     line = {"step": step, "split": split, **metrics}
     self._file.write(json.dumps(line) + "\n")
     self._file.flush()
     for name, value in metrics.items():
       self._events.add_scalar(f"{split}/{name}", value, step)
+    if self._wandb:
+      named = {f"{split}/{name}": value for name, value in metrics.items()}
+      self._wandb.log({"step": step, **named})
 
   def close(self) -> None:
     """Flushes and closes the files."""
+    if not self._writes:
+      return
     self._file.close()
     self._events.close()
+    if self._wandb:
+      self._wandb.finish()
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:
@@ -60,6 +112,10 @@ def _lines(path):
   text = path.read_text()
   # A line without its end was being written when the run was killed.
   return text[: text.rfind("\n") + 1].splitlines()
+
+
+def _is_of_train(line):
+  return json.loads(line)["split"] == "train"
 
 
 def _step(line):

@@ -1,22 +1,24 @@
 """The training loop: data, state, then steps, evaluation, checkpoints."""
 
+import contextlib
 import dataclasses
 import pathlib
-import time
+import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import tqdm
 
 from geojax import centers, encodings
-from geojax.training import checkpoint, logs, optimizers, pipeline, sharding
+from geojax.training import checkpoint, interrupt, logs, pipeline, sharding
 from geojax.training import config as config_lib
 from geojax.training import evaluate as evaluate_lib
+from geojax.training import progress as progress_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
-from geojax.training.errors import ConfigError, NonFiniteError
-
-CONFIG_FILE = "config.json"
+from geojax.training import workdir as workdir_lib
+from geojax.training.errors import ConfigError, Interrupted, NonFiniteError
 
 # Enough to lay out centers by; reading every record would take longer than
 # the first steps.
@@ -49,102 +51,175 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
     progress: Whether to draw a progress bar on standard error.
 
   Returns:
-    The run, trained to `config.num_steps`.
+    The run, trained to `config.num_steps` or to the end of its patience.
 
   Raises:
     ConfigError: The config can't be run, or the workdir holds another's run.
     DatasetError: The config's data set is not on disk, or a split of it is
       empty.
-    NonFiniteError: A loss or gradient is not finite.
+    WorkdirBusyError: Another process trains in the workdir.
+    CheckpointError: A checkpoint can't be written, or none can be read.
+    NonFiniteError: A loss, gradient or parameter is not finite.
+    Interrupted: SIGTERM came; what was trained is saved.
   """
   config_lib.check_config(config)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
   dataset.check_splits()
-  _refuse_another(workdir, config)
-  mesh = sharding.create_mesh()
-  for rows in (config.data.batch_size, config.data.eval_batch_size):
-    sharding.check_rows(rows, mesh)
+  with (
+    workdir_lib.claim(workdir),
+    interrupt.StopRequest() as stop,
+    contextlib.ExitStack() as opened,
+  ):
+    return _train(config, dataset, workdir, progress, stop, opened)
+
+
+def _train(config, dataset, workdir, progress, stop, opened):
+  workdir_lib.refuse_another(workdir, config)
+  mesh = sharding.create_mesh(config.model_devices)
+  batch_size = config.data.batch_size
+  sharding.check_rows(batch_size, mesh, parts=config.optimizer.accumulate)
+  sharding.check_rows(config.data.eval_batch_size, mesh)
+  train_source = dataset.source("train")
   checkpointer = checkpoint.Checkpointer(
     workdir, keep=config.checkpoints_to_keep
   )
-  train_source = dataset.source("train")
-  batches = pipeline.train_batches(
-    train_source, batch_size=config.data.batch_size, seed=config.seed
-  )
-  resumed = checkpointer.latest_step()
+  opened.callback(checkpointer.close)
+  resumed = bool(checkpointer.steps())
   try:
     state = state_lib.create_state(
       config,
       image_shape=dataset.image_shape,
-      mixture=_initial_mixture(config, dataset, resumed=resumed is not None),
+      mixture=_initial_mixture(config, dataset, resumed=resumed),
     )
   except ValueError as error:
     raise ConfigError(
       f"the config does not fit {config.data.name}: {error}"
     ) from error
+  shardings = sharding.state_shardings(
+    state, mesh, fsdp=config.sharding == "fsdp"
+  )
+  state = jax.device_put(state, shardings)
+  so_far = progress_lib.Progress()
+  if resumed:
+    state, record = checkpointer.restore(state, report=_tell)
+    so_far = progress_lib.Progress(**record)
+  batches = pipeline.train_batches(
+    train_source,
+    batch_size=batch_size,
+    seed=config.seed,
+    first=so_far.step,
+    rows=sharding.local_rows(batch_size, mesh),
+  )
   # What cannot be run leaves the workdir free for what can.
-  config_lib.save_config(config, workdir / CONFIG_FILE)
-  state = jax.device_put(state, sharding.replicated(mesh))
-  if resumed is not None:
-    state = checkpointer.restore(state, batches)
-  train_step = jax.jit(
-    step_lib.make_train_step(
-      config, offset=dataset.offset, divisor=dataset.divisor
-    ),
-    donate_argnums=0,
+  first = jax.process_index() == 0
+  if first:
+    config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
+  scale = {"offset": dataset.offset, "divisor": dataset.divisor}
+  where = {"mesh": mesh} if config.parallel == "jit" else {"axis_name": "data"}
+  train_step = sharding.compile_step(
+    step_lib.make_train_step(config, **scale, **where),
+    shardings,
+    parallel=config.parallel,
   )
-  run = Run(
-    config=config,
-    dataset=dataset,
-    state=state,
-    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
+  evaluate = evaluate_lib.make_evaluate(config, dataset, mesh)
+  log = logs.MetricsLog(workdir, step=so_far.step, evaluated=so_far.evaluated)
+  opened.callback(log.close)
+  trace = opened.enter_context(_Trace(workdir, config.trace_steps))
+  bar = opened.enter_context(
+    tqdm.tqdm(
+      total=config.num_steps,
+      initial=so_far.step,
+      unit="step",
+      disable=not (progress and first),
+    )
   )
-  log = logs.MetricsLog(workdir, step=resumed or 0)
-  interval = _Interval(config)
-  unread = None
-  bar = tqdm.tqdm(
-    total=config.num_steps,
-    initial=resumed or 0,
-    unit="step",
-    disable=not progress,
-  )
-  try:
-    for step in range((resumed or 0) + 1, config.num_steps + 1):
-      with interval.waiting():
-        batch = next(batches)
-      state, metrics = train_step(state, sharding.put_batch(batch, mesh))
-      # Step n computes while the metrics of step n - 1 are read: the devices
-      # never wait for the log.
-      if unread is not None:
-        interval.add(*unread)
-      unread = step, metrics
-      if step % config.log_every == 0 or step == config.num_steps:
-        interval.add(*unread)
-        unread = None
-        line = interval.close()
-        log.write(step, "train", line)
-        bar.set_postfix_str(_short(line))
-      if step % config.eval_every == 0 or step == config.num_steps:
-        metrics, _ = run.evaluate(state.evaluated, "validation")
+  clock = progress_lib.Clock(config)
+  saved = so_far.step
+  unread = []
+
+  def read():
+    for step, metrics in unread:
+      try:
+        wrong = so_far.add(
+          step, metrics, at_most_skipped=config.skip_nonfinite_steps
+        )
+      except NonFiniteError as error:
+        records = pipeline.batch_records(
+          len(train_source),
+          batch_size=batch_size,
+          seed=config.seed,
+          number=step - 1,
+        )
+        raise NonFiniteError(_blame(error, state, records)) from None
+      if wrong:
+        bar.write(f"{wrong}: left out, {so_far.skipped} so far")
+    unread.clear()
+
+  while True:
+    step = so_far.step
+    over = so_far.is_over(config)
+    best = False
+    if so_far.evaluated < step and (over or step % config.eval_every == 0):
+      found = evaluate(state.evaluated, "validation", stop.noted)
+      if found is not None:
+        metrics, _ = found
+        best = so_far.judge(config, metrics)
+        state = state.replace(
+          rate_scale=jax.device_put(
+            np.float32(so_far.rate_scale), state.rate_scale.sharding
+          )
+        )
         log.write(step, "validation", metrics)
-        bar.write(f"step {step}, validation: {_short(metrics)}")
-        interval.restart()
-      if step % config.checkpoint_every == 0 or step == config.num_steps:
-        # After the evaluation: a run killed before it has it once more.
-        checkpointer.save(step, state, batches)
-      bar.update()
-  finally:
-    bar.close()
-    log.close()
-    checkpointer.close()
-  return dataclasses.replace(run, state=state)
+        if first:
+          bar.write(f"step {step}, validation: {_short(metrics)}")
+        over = so_far.is_over(config)
+      clock.restart()
+    noted = stop.noted()
+    if saved < step and (
+      noted or over or best or step % config.checkpoint_every == 0
+    ):
+      read()
+      checkpointer.save(
+        step,
+        state,
+        dataclasses.asdict(so_far),
+        best_step=so_far.best_step,
+      )
+      saved = step
+    if over:
+      break
+    if noted:
+      opened.close()
+      raise Interrupted(
+        f"stopped at step {step}, which is saved; the same command goes on"
+      )
+    trace.before(step + 1)
+    batch = clock.next(batches)
+    state, metrics = train_step(state, sharding.put_batch(batch, mesh))
+    so_far.step = step = step + 1
+    # Step n computes while the metrics of step n - 1 are read: the devices
+    # never wait for the log.
+    read()
+    unread.append((step, metrics))
+    if step % config.log_every == 0 or step == config.num_steps:
+      read()
+      line = so_far.take_means()
+      line["learning_rate"] = progress_lib.learning_rate(config, so_far)
+      line["skipped_steps"] = so_far.skipped
+      line |= clock.read()
+      log.write(step, "train", line)
+      bar.set_postfix_str(_short(line))
+    bar.update()
+  return Run(config=config, dataset=dataset, state=state, evaluate=evaluate)
 
 
-def load(workdir: pathlib.Path) -> Run:
-  """Loads a run from its workdir, as its newest checkpoint has it.
+def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
+  """Loads a run from its workdir.
 
   Args:
     workdir: Folder of the run.
+    best: Whether to load the checkpoint that was best on validation, by
+      `config.best_metric`, instead of the newest.
 
   Returns:
     The run.
@@ -152,14 +227,15 @@ def load(workdir: pathlib.Path) -> Run:
   Raises:
     ConfigError: There is no run in the workdir.
     DatasetError: The run's data set is not on disk.
+    CheckpointError: The checkpoint cannot be read.
   """
-  config = config_lib.load_config(workdir / CONFIG_FILE)
+  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
-  mesh = sharding.create_mesh()
+  mesh = sharding.create_mesh(config.model_devices)
   checkpointer = checkpoint.Checkpointer(
-    workdir, keep=config.checkpoints_to_keep
+    workdir, keep=config.checkpoints_to_keep, read_only=True
   )
-  if checkpointer.latest_step() is None:
+  if not checkpointer.steps():
     raise ConfigError(
       f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
     )
@@ -168,8 +244,15 @@ def load(workdir: pathlib.Path) -> Run:
     image_shape=dataset.image_shape,
     mixture=_initial_mixture(config, dataset, resumed=True),
   )
-  state = jax.device_put(state, sharding.replicated(mesh))
-  state = checkpointer.restore_state(state)
+  state = jax.device_put(
+    state,
+    sharding.state_shardings(state, mesh, fsdp=config.sharding == "fsdp"),
+  )
+  state, record = checkpointer.restore(state, report=_tell)
+  if best and record["best_step"] not in (0, record["step"]):
+    state, _ = checkpointer.restore(
+      state, step=record["best_step"], report=_tell
+    )
   checkpointer.close()
   return Run(
     config=config,
@@ -179,84 +262,49 @@ def load(workdir: pathlib.Path) -> Run:
   )
 
 
-class _Interval:
-  """Adds up what happens between two log lines."""
+class _Trace:
+  """The profiler, from before step a until after step b."""
 
-  def __init__(self, config):
-    self._batch_size = config.data.batch_size
-    self._schedule = optimizers.make_schedule(
-      config, config.optimizer.learning_rate
-    )
-    self.restart()
+  def __init__(self, workdir, steps):
+    self._folder = workdir / "tensorboard"
+    self._first, self._last = steps
+    self._running = False
 
-  def restart(self):
-    """Forgets the time spent on what was no step."""
-    self._start = time.perf_counter()
-    self._waited = 0.0
-    self._metrics = []
-
-  def waiting(self):
-    """A context in which the loop waits for data."""
-    return _Stopwatch(self)
-
-  def add(self, step, metrics):
-    """Reads the metrics of a step; raises unless all are finite."""
-    self._step = step
-    metrics = {name: float(value) for name, value in metrics.items()}
-    for name, value in metrics.items():
-      if not np.isfinite(value):
-        raise NonFiniteError(
-          f"step {step}: {name} is {value}"
-          f" ({', '.join(f'{k} {v:.4g}' for k, v in metrics.items())}); lower"
-          " config.optimizer.learning_rate, or look at the records for values"
-          " far outside of their band's scale"
-        )
-    self._metrics.append(metrics)
-
-  def close(self):
-    """Returns the means since the last call, and starts anew."""
-    elapsed = time.perf_counter() - self._start
-    names = self._metrics[0]
-    line = {
-      name: float(np.mean([metrics[name] for metrics in self._metrics]))
-      for name in names
-    }
-    line["learning_rate"] = float(self._schedule(self._step - 1))
-    line["patches_per_second"] = len(self._metrics) * self._batch_size / elapsed
-    line["data_wait_fraction"] = self._waited / elapsed
-    self.restart()
-    return line
-
-
-class _Stopwatch:
-  """Adds the time spent inside to an interval."""
-
-  def __init__(self, interval):
-    self._interval = interval
+  def before(self, step):
+    """To be called before each step."""
+    if not self._running and self._first <= step <= self._last:
+      jax.profiler.start_trace(self._folder)
+      self._running = True
+    elif self._running and step > self._last:
+      jax.profiler.stop_trace()
+      self._running = False
 
   def __enter__(self):
-    self._start = time.perf_counter()
+    return self
 
   def __exit__(self, *_):
-    self._interval._waited += time.perf_counter() - self._start
+    if self._running:
+      jax.profiler.stop_trace()
 
 
-def _refuse_another(workdir, config):
-  """Raises if a workdir holds the run of another config."""
-  workdir.mkdir(parents=True, exist_ok=True)
-  path = workdir / CONFIG_FILE
-  if not path.exists():
-    return
-  differing = config_lib.differing_keys(config_lib.load_config(path), config)
-  if differing:
-    keys = "; ".join(
-      f"{key} is {theirs!r} there and {ours!r} now"
-      for key, (theirs, ours) in differing.items()
-    )
-    raise ConfigError(
-      f"{workdir} holds a run of another config: {keys}. Take another"
-      " --workdir, or remove this one"
-    )
+def _blame(error, state, records):
+  """Says what is not finite, which parameters, and whose batch it was."""
+  named = [
+    jax.tree_util.keystr(path)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+    if not jnp.all(jnp.isfinite(leaf))
+  ]
+  return (
+    f"{error}; parameters that are not finite: {', '.join(named) or 'none'};"
+    f" the batch held the records {records} of the train split. Lower"
+    " config.optimizer.learning_rate, look at these records for values far"
+    " outside of their band's scale, or leave out up to N such steps by"
+    " config.skip_nonfinite_steps = N"
+  )
+
+
+def _tell(line):
+  print(line, file=sys.stderr, flush=True)
 
 
 def _initial_mixture(config, dataset, *, resumed):

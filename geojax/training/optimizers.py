@@ -7,10 +7,10 @@ import optax
 def create_optimizer(config) -> optax.GradientTransformation:
   """Builds the optimizer of a config over the params of a `TrainState`.
 
-  AdamW with linear warm-up and a cosine for the model: weight decay on kernels
-  alone, gradients clipped by their global norm. `log_kappa` and `mu` of the
-  mixture and the tasks' log variances follow Adam with the same schedule and
-  their own peak rate; a rate of 0 keeps them as they are.
+  AdamW by `make_schedule` for the model: weight decay on kernels alone,
+  gradients clipped by their global norm. `log_kappa` and `mu` of the mixture
+  and the tasks' log variances follow Adam with the same schedule and their own
+  peak rate; a rate of 0 keeps them as they are.
 
   Args:
     config: The config of a run.
@@ -36,14 +36,39 @@ def create_optimizer(config) -> optax.GradientTransformation:
 
 
 def make_schedule(config, peak: float) -> optax.Schedule:
-  """Linear warm-up to `peak`, then a cosine to its `final_fraction`."""
-  return optax.warmup_cosine_decay_schedule(
-    init_value=0.0,
-    peak_value=peak,
-    warmup_steps=min(config.optimizer.warmup_steps, config.num_steps - 1),
-    decay_steps=config.num_steps,
-    end_value=peak * config.optimizer.final_fraction,
-  )
+  """Makes a rate as a function of the number of steps taken.
+
+  What `config.optimizer.schedule` says; a plateau's reductions are no function
+  of the step, and are left to `TrainState.rate_scale`.
+
+  Args:
+    config: The config of a run.
+    peak: The rate after warm-up.
+
+  Returns:
+    The schedule.
+  """
+  optimizer = config.optimizer
+  warmup = min(optimizer.warmup_steps, config.num_steps - 1)
+  final = optimizer.final_fraction
+  if optimizer.schedule == "cosine":
+    cycles = [config.num_steps - warmup]
+  elif optimizer.schedule == "restarts":
+    cycles = [optimizer.restart_period]
+    while warmup + sum(cycles) < config.num_steps:
+      cycles.append(round(cycles[-1] * optimizer.restart_multiplier))
+  else:
+    cycles = []
+  parts = [
+    optax.linear_schedule(0.0, peak, warmup),
+    *(optax.cosine_decay_schedule(peak, steps, final) for steps in cycles),
+  ]
+  ends = [warmup + sum(cycles[:i]) for i in range(len(cycles))]
+  if not warmup:
+    parts, ends = parts[1:], ends[1:]
+  if not parts:
+    return optax.constant_schedule(peak)
+  return optax.join_schedules(parts, ends)
 
 
 def is_kernel(params):

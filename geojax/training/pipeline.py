@@ -147,18 +147,28 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
 
 
 def train_batches(
-  source, *, batch_size: int, seed: int
+  source,
+  *,
+  batch_size: int,
+  seed: int,
+  first: int = 0,
+  rows: slice | None = None,
 ) -> grain.DatasetIterator:
   """Endless batches: each epoch a new global shuffle, no record left out.
+
+  Which records a batch holds depends on its number and the seed alone, so that
+  a run goes on exactly from any batch, with any number of processes.
 
   Args:
     source: Records, as of `Dataset.source`, of the train split.
     batch_size: Records a batch. Where it does not divide the source, a batch
       runs over from one epoch into the next.
     seed: Seed of the shuffles.
+    first: Number of the first batch, from 0.
+    rows: The rows of each batch to read, those of this process; None for all.
 
   Returns:
-    An iterator whose position can be saved and restored.
+    An iterator.
 
   Raises:
     DatasetError: There are fewer records than one batch holds.
@@ -168,32 +178,63 @@ def train_batches(
       f"the train split has {len(source)} records, fewer than one batch of"
       f" {batch_size}; lower config.data.batch_size"
     )
-  batches = (
-    source.shuffle(seed=seed).repeat().batch(batch_size, drop_remainder=True)
-  )
-  # Few threads, few batches ahead: reading shares its cores with training.
-  return iter(
-    batches.to_iter_dataset(
-      grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-    )
-  )
+  endless = source.shuffle(seed=seed).repeat()
+  return iter(_read(endless.__getitem__, batch_size, rows, range(first, 2**40)))
 
 
-def eval_batches(source, *, batch_size: int):
-  """Yields every record once, in order; the last batch is filled up.
+def batch_records(
+  count: int, *, batch_size: int, seed: int, number: int
+) -> list[int]:
+  """Tells which records a batch of `train_batches` holds.
+
+  Args:
+    count: Number of records.
+    batch_size: As of `train_batches`.
+    seed: As of `train_batches`.
+    number: Number of the batch, from 0.
+
+  Returns:
+    Their positions in the split.
+  """
+  endless = grain.MapDataset.range(count).shuffle(seed=seed).repeat()
+  start = number * batch_size
+  return [int(endless[i]) for i in range(start, start + batch_size)]
+
+
+def eval_batches(source, *, batch_size: int, rows: slice | None = None):
+  """Every record once, in order; the last batch is filled up.
 
   Args:
     source: Records, as of `Dataset.source`, of a split.
     batch_size: Rows a batch, the last one too.
+    rows: The rows of each batch to read, those of this process; None for all.
 
-  Yields:
-    Batches with `mask`, False in rows that repeat the first record to fill up.
+  Returns:
+    An iterator over batches with `mask`, False in rows that repeat the first
+    record to fill up.
   """
-  batches = source.batch(batch_size, drop_remainder=False).to_iter_dataset(
-    grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+
+  def record(index):
+    within = index < len(source)
+    return {**source[index if within else 0], "mask": np.bool_(within)}
+
+  number = -(-len(source) // batch_size)
+  return _read(record, batch_size, rows, range(number))
+
+
+def _read(record, batch_size, rows, numbers):
+  """Batches by number, of a function of a position in all batches' records."""
+  rows = rows or slice(0, batch_size)
+  count = rows.stop - rows.start
+
+  def of_batch(index):
+    number, row = divmod(int(index), count)
+    return record(number * batch_size + rows.start + row)
+
+  indices = grain.MapDataset.range(numbers.start * count, numbers.stop * count)
+  # Few threads, few batches ahead: reading shares its cores with training.
+  return iter(
+    indices.map(of_batch)
+    .batch(count)
+    .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
   )
-  for batch in batches:
-    count = len(batch["label"])
-    mask = np.arange(batch_size) < count
-    rows = np.where(mask, np.arange(batch_size), 0)
-    yield {**{key: value[rows] for key, value in batch.items()}, "mask": mask}

@@ -21,6 +21,7 @@ class TrainState:
     batch_stats: Running means and variances of the model's norms.
     opt_state: The optimizer's.
     ema: Moving average of `{"params", "batch_stats"}`, or None.
+    rate_scale: Factor of all learning rates, a scalar; falls on a plateau.
   """
 
   step: jax.Array
@@ -28,6 +29,7 @@ class TrainState:
   batch_stats: Any
   opt_state: Any
   ema: Any
+  rate_scale: jax.Array
 
   @property
   def evaluated(self):
@@ -69,6 +71,7 @@ def create_state(config, *, image_shape, mixture) -> TrainState:
     ema=jax.tree.map(jnp.copy, averaged)
     if config.optimizer.ema_decay
     else None,
+    rate_scale=jnp.ones(()),
   )
 
 

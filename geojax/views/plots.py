@@ -15,6 +15,44 @@ from geojax.views import maps
 _STYLES = ("-", "--", ":", "-.")
 
 
+def training_curves(lines) -> matplotlib.figure.Figure:
+  """Draws what a run logged over its steps: losses, distance, share of climate.
+
+  Args:
+    lines: Dicts with `step`, `split` ("train" or "validation") and numbers by
+      name, as of `metrics.jsonl`.
+
+  Returns:
+    The figure: the loss's terms in training, and validation's metrics.
+  """
+  panels = (
+    ("train", ("loss", "coords", "climate", "date"), "loss, train"),
+    ("validation", ("median_km", "mean_km"), "distance, km, validation"),
+    (
+      "validation",
+      ("climate_accuracy", "climate_class_accuracy"),
+      "climate, share right, validation",
+    ),
+  )
+  figure = matplotlib.figure.Figure(figsize=(12, 3.6), layout="constrained")
+  for axes, (split, names, title) in zip(
+    figure.subplots(1, len(panels)), panels, strict=True
+  ):
+    for name in names:
+      points = [
+        (line["step"], line[name])
+        for line in lines
+        if line["split"] == split and name in line
+      ]
+      if points:
+        # A dot shows where there is but one.
+        axes.plot(*zip(*points, strict=True), marker=".", label=name)
+        axes.legend(frameon=False)
+    axes.set_xlabel("step")
+    axes.set_title(title)
+  return figure
+
+
 def prediction_overview(
   *,
   place_true,

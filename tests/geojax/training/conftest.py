@@ -11,12 +11,12 @@ from geojax.training import sharding
 def two_devices(monkeypatch):
   """Runs on two of the eight devices, which two cores simulate in less time."""
   mesh = jax.make_mesh(
-    (2,),
-    ("data",),
+    (2, 1),
+    ("data", "model"),
     devices=jax.devices()[:2],
-    axis_types=(jax.sharding.AxisType.Auto,),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
-  monkeypatch.setattr(sharding, "create_mesh", lambda: mesh)
+  monkeypatch.setattr(sharding, "create_mesh", lambda _: mesh)
 
 
 @pytest.fixture

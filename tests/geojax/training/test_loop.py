@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -114,10 +116,10 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
   losses = []
   for devices in (1, 8):
     mesh = jax.make_mesh(
-      (devices,),
-      ("data",),
+      (devices, 1),
+      ("data", "model"),
       devices=jax.devices()[:devices],
-      axis_types=(jax.sharding.AxisType.Auto,),
+      axis_types=(jax.sharding.AxisType.Auto,) * 2,
     )
     batches = pipeline.train_batches(
       dataset.source("train"), batch_size=32, seed=0
@@ -142,7 +144,9 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
 def test_a_batch_that_does_not_split_says_what_would():
   mesh = sharding.create_mesh()
   with pytest.raises(ConfigError, match=r"multiple of 8, such as 16"):
-    sharding.put_batch({"label": np.zeros((12, 36))}, mesh)
+    sharding.check_rows(12, mesh)
+  with pytest.raises(ConfigError, match=r"3 parts.* of 24, such as 48"):
+    sharding.check_rows(32, mesh, parts=3)
 
 
 @pytest.mark.parametrize(
@@ -273,7 +277,7 @@ def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
   lines = [json.dumps({"step": s, "split": "train"}) for s in (2, 4, 6)]
   path = tmp_path / "metrics.jsonl"
   path.write_text("\n".join(lines) + '\n{"step": 8, "spl')
-  log = logs.MetricsLog(tmp_path, step=4)
+  log = logs.MetricsLog(tmp_path, step=4, evaluated=2)
   log.write(5, "train", {"loss": 1.5})
   log.close()
   assert logs.read_metrics(tmp_path) == [
@@ -299,3 +303,33 @@ def test_the_train_step_lowers_for_accelerators(small_config, platform):
   scale = {"offset": np.zeros(5, "float32"), "divisor": np.ones(5, "float32")}
   train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
   jax.export.export(train_step, platforms=[platform])(state, batch)
+
+
+def test_a_trace_of_some_steps_is_written(small_config, tmp_path):
+  small_config.num_steps = 5
+  small_config.trace_steps = (2, 3)
+  _train(small_config, tmp_path)
+  (trace,) = (tmp_path / "tensorboard").rglob("*.xplane.pb")
+  assert trace.stat().st_size > 10_000
+
+
+def test_weights_and_biases_get_what_is_logged(tmp_path, monkeypatch):
+  logged, told = [], {}
+  run = types.SimpleNamespace(
+    log=logged.append, finish=lambda: told.update(finished=True)
+  )
+  monkeypatch.setitem(
+    sys.modules,
+    "wandb",
+    types.SimpleNamespace(init=lambda **options: told.update(options) or run),
+  )
+  log = logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")
+  log.write(5, "train", {"loss": 1.5})
+  log.close()
+  assert told["project"] == "places"
+  assert told["resume"] == "allow"
+  assert told["finished"]
+  assert logged == [{"step": 5, "train/loss": 1.5}]
+  monkeypatch.setitem(sys.modules, "wandb", None)
+  with pytest.raises(ConfigError, match=r"geojax\[wandb\]"):
+    logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")

@@ -81,3 +81,32 @@ def test_the_schedule_warms_up_and_falls_to_its_final_fraction():
   np.testing.assert_allclose(schedule(10), 2.0)
   assert schedule(55) < 2.0
   np.testing.assert_allclose(schedule(100), 0.02, rtol=1e-5)
+
+
+def _schedule(name, **options):
+  config = config_lib.default_config()
+  config.num_steps = 100
+  config.optimizer.warmup_steps = 10
+  config.optimizer.final_fraction = 0.1
+  config.optimizer.schedule = name
+  config.optimizer.update(options)
+  return optimizers.make_schedule(config, 2.0)
+
+
+@pytest.mark.parametrize("name", ["constant", "plateau"])
+def test_a_constant_rate_stays_after_the_warm_up(name):
+  schedule = _schedule(name)
+  np.testing.assert_allclose(schedule(5), 1.0)
+  for step in (10, 50, 99):
+    np.testing.assert_allclose(schedule(step), 2.0)
+  assert _schedule(name, warmup_steps=0)(0) == 2.0
+
+
+def test_a_restart_begins_at_the_peak_and_lasts_longer_each_time():
+  schedule = _schedule("restarts", restart_period=10, restart_multiplier=2.0)
+  # Cosines over steps 10 to 20, 20 to 40, 40 to 80, 80 to 160.
+  for start, length in ((10, 10), (20, 20), (40, 40), (80, 80)):
+    np.testing.assert_allclose(schedule(start), 2.0)
+    half = start + length // 2
+    np.testing.assert_allclose(schedule(half), (2.0 + 0.2) / 2, rtol=1e-5)
+  assert schedule(39) < 0.25

@@ -67,15 +67,48 @@ def test_the_seed_decides_the_order():
   assert orders[0] == orders[1] != orders[2]
 
 
-def test_a_restored_position_gives_the_batches_that_would_have_come():
+def test_a_first_batch_gives_the_batches_that_would_have_come():
   batches = pipeline.train_batches(_numbered(40), batch_size=16, seed=3)
-  for _ in range(4):
-    next(batches)
-  position = batches.get_state()
-  expected = [_numbers(next(batches)) for _ in range(5)]
-  resumed = pipeline.train_batches(_numbered(40), batch_size=16, seed=3)
-  resumed.set_state(position)
-  assert [_numbers(next(resumed)) for _ in range(5)] == expected
+  every = [_numbers(next(batches)) for _ in range(9)]
+  later = pipeline.train_batches(_numbered(40), batch_size=16, seed=3, first=4)
+  assert [_numbers(next(later)) for _ in range(5)] == every[4:]
+  told = [
+    pipeline.batch_records(40, batch_size=16, seed=3, number=n)
+    for n in range(9)
+  ]
+  assert told == every
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_a_batch_and_lose_no_record(processes):
+  size = 12 // processes
+  parts = [
+    pipeline.train_batches(
+      _numbered(60), batch_size=12, seed=1, rows=slice(i * size, (i + 1) * size)
+    )
+    for i in range(processes)
+  ]
+  whole = pipeline.train_batches(_numbered(60), batch_size=12, seed=1)
+  epoch = []
+  for _ in range(5):
+    numbers = [number for part in parts for number in _numbers(next(part))]
+    assert numbers == _numbers(next(whole))
+    epoch += numbers
+  assert sorted(epoch) == list(range(60))
+
+
+def test_processes_share_an_evaluation():
+  parts = [
+    list(pipeline.eval_batches(_numbered(10), batch_size=8, rows=rows))
+    for rows in (slice(0, 4), slice(4, 8))
+  ]
+  seen = [
+    number
+    for batches in zip(*parts, strict=True)
+    for batch in batches
+    for number in np.asarray(_numbers(batch))[batch["mask"]]
+  ]
+  assert seen == list(range(10))
 
 
 def test_evaluation_sees_each_record_once_and_masks_the_rest():

@@ -85,3 +85,18 @@ def test_centers_are_compared_by_size_layout_and_training():
   labels = [text.get_text() for text in legend.get_texts()]
   assert len(plots.centers_comparison({}, {100: 2000.0}).axes) == 2
   assert labels == ["land", "kmeans", "frozen", "learned", "regression"]
+
+
+def test_the_curves_are_those_of_the_log():
+  lines = [
+    {"step": 2, "split": "train", "loss": 3.0, "coords": 1.0},
+    {"step": 4, "split": "train", "loss": 2.0, "coords": 0.5},
+    {"step": 4, "split": "validation", "median_km": 900.0, "nll_nats": -1.0},
+  ]
+  figure = plots.training_curves(lines)
+  losses, distance, climate = figure.axes
+  drawn = {line.get_label(): line.get_xydata() for line in losses.lines}
+  np.testing.assert_array_equal(drawn["loss"], [[2, 3.0], [4, 2.0]])
+  assert set(drawn) == {"loss", "coords"}
+  np.testing.assert_array_equal(distance.lines[0].get_xydata(), [[4, 900.0]])
+  assert not climate.lines

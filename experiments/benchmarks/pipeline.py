@@ -1,0 +1,199 @@
+"""How fast batches come: geojax against a PyTorch DataLoader, and training.
+
+  python -m experiments.benchmarks.pipeline --data_dir=DIR
+
+Both read the same records in a global shuffle, scale and flip them; geojax from
+ArrayRecord shards, PyTorch (extra `[bench]`) from memory-mapped `.npy` files.
+Equal workers: two threads there, two worker processes here. Beside it, what a
+small Core encoder trains, which is what a pipeline has to feed, and what an
+index of 10^7 records needs.
+"""
+
+import json
+import pathlib
+import resource
+import tempfile
+import time
+
+import grain
+import jax
+import numpy as np
+from absl import app, flags
+
+from geojax.training import augment, pipeline, sharding
+from geojax.training import config as config_lib
+from geojax.training import state as state_lib
+from geojax.training import step as step_lib
+
+_DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
+_NAME = flags.DEFINE_string("name", "geo_tiles/earth", "The data set.")
+_BATCHES = flags.DEFINE_integer("batches", 150, "Batches to time.")
+_BATCH_SIZE = 128
+
+
+def patches_per_second(batches, number: int, repeats: int = 3) -> float:
+  """Times an iterator: the best of some runs, after a first batch."""
+  next(batches)
+  best = 0.0
+  for _ in range(repeats):
+    start = time.perf_counter()
+    for _ in range(number // repeats):
+      jax.block_until_ready(next(batches))
+    elapsed = time.perf_counter() - start
+    best = max(best, number // repeats * _BATCH_SIZE / elapsed)
+  return best
+
+
+def geojax_batches(dataset):
+  """Batches on the device, scaled and flipped there."""
+  options = config_lib.default_config().augment
+  options.flip_north_south = True
+  mesh = sharding.create_mesh()
+
+  @jax.jit
+  def alter(number, batch):
+    images = step_lib.scale_images(
+      batch["image"], offset=dataset.offset, divisor=dataset.divisor
+    )
+    rows = jax.numpy.arange(_BATCH_SIZE)
+    key = jax.random.fold_in(jax.random.key(0), number)
+    return augment.augment(key, images, rows, options), batch["label"]
+
+  batches = pipeline.train_batches(
+    dataset.source("train"), batch_size=_BATCH_SIZE, seed=0
+  )
+  for number, batch in enumerate(batches):
+    yield alter(number, sharding.put_batch(batch, mesh))
+
+
+class _Patches:
+  """One patch at a time, as a DataLoader asks for them."""
+
+  def __init__(self, folder, offset, divisor):
+    self._folder, self._images = folder, None
+    self._offset, self._divisor = offset, divisor
+    self._count = len(np.load(folder / "labels.npy", mmap_mode="r"))
+
+  def __len__(self):
+    return self._count
+
+  def __getitem__(self, index):
+    import torch
+
+    if self._images is None:
+      # In the worker: a map sent to it would be a copy.
+      self._images, self._labels = (
+        np.load(self._folder / f"{name}.npy", mmap_mode="r")
+        for name in ("images", "labels")
+      )
+    image = torch.from_numpy(self._images[index].astype(np.float32))
+    image = (image - torch.from_numpy(self._offset)) / self._divisor
+    flipped = [axis for axis in (0, 1) if torch.rand(()) < 0.5]
+    label = torch.from_numpy(self._labels[index].copy())
+    return torch.flip(image, flipped), label
+
+
+def torch_batches(dataset, folder: pathlib.Path):
+  """Batches of a DataLoader over memory-mapped arrays, the same work."""
+  import torch
+
+  source = dataset.source("train")
+  count = len(source)
+  images = np.lib.format.open_memmap(
+    folder / "images.npy", "w+", np.int16, (count, *dataset.image_shape)
+  )
+  labels = np.empty((count, 36), np.float32)
+  for i, batch in enumerate(pipeline.eval_batches(source, batch_size=1024)):
+    rows = slice(1024 * i, min(1024 * (i + 1), count))
+    mask = batch["mask"]
+    images[rows], labels[rows] = batch["image"][mask], batch["label"][mask]
+  images.flush()
+  np.save(folder / "labels.npy", labels)
+
+  loader = torch.utils.data.DataLoader(
+    _Patches(folder, dataset.offset, dataset.divisor),
+    _BATCH_SIZE,
+    shuffle=True,
+    num_workers=2,
+    drop_last=True,
+    persistent_workers=True,
+    # JAX has threads, which a fork would leave half there.
+    multiprocessing_context="spawn",
+  )
+  while True:
+    for images, labels in loader:
+      yield images.numpy(), labels.numpy()
+
+
+def training_speed(dataset, model: dict, steps: int = 3) -> float:
+  """Patches a second that a model trains, with the batch at hand."""
+  config = config_lib.default_config()
+  config.model.update(model)
+  config.mixture.num_centers = 512
+  mixture = {
+    "mu": np.tile(np.eye(3, dtype=np.float32), (171, 1))[:512],
+    "log_kappa": np.full(512, 5.0, np.float32),
+  }
+  state = state_lib.create_state(
+    config, image_shape=dataset.image_shape, mixture=mixture
+  )
+  step = jax.jit(
+    step_lib.make_train_step(
+      config, offset=dataset.offset, divisor=dataset.divisor
+    )
+  )
+  batch = next(
+    pipeline.train_batches(
+      dataset.source("train"), batch_size=_BATCH_SIZE, seed=0
+    )
+  )
+  state, _ = jax.block_until_ready(step(state, batch))
+  start = time.perf_counter()
+  for _ in range(steps):
+    state, metrics = step(state, batch)
+  jax.block_until_ready(metrics)
+  return steps * _BATCH_SIZE / (time.perf_counter() - start)
+
+
+def index_megabytes(count: int) -> float:
+  """Memory that shuffled batches over so many simulated records add."""
+  source = grain.MapDataset.range(count).map(
+    lambda index: {"label": np.full(36, index, np.float32)}
+  )
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  batches = pipeline.train_batches(source, batch_size=_BATCH_SIZE, seed=0)
+  for _ in range(200):
+    next(batches)
+  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return (after - before) / 1024
+
+
+def main(argv):
+  """Prints a table and, as the last line, the figures as JSON."""
+  del argv
+  found = {"index_megabytes": index_megabytes(10**7)}
+  dataset = pipeline.open_dataset(_DATA_DIR.value, _NAME.value)
+  found["geojax"] = patches_per_second(geojax_batches(dataset), _BATCHES.value)
+  try:
+    with tempfile.TemporaryDirectory() as folder:
+      found["torch"] = patches_per_second(
+        torch_batches(dataset, pathlib.Path(folder)), _BATCHES.value
+      )
+  except ModuleNotFoundError:
+    print("PyTorch is not installed (extra [bench])")
+  found["training"] = training_speed(
+    dataset, {"depths": (1, 1, 1, 1), "widths": (16, 32, 64, 128)}
+  )
+  print(f"index of 10^7 records         {found['index_megabytes']:12.1f} MB")
+  for name, what in (
+    ("geojax", "geojax batches"),
+    ("torch", "PyTorch DataLoader"),
+    ("training", "a small Core trains"),
+  ):
+    if name in found:
+      print(f"{what:<30}{found[name]:12,.0f} patches/s")
+  print(json.dumps(found))
+
+
+if __name__ == "__main__":
+  app.run(main)

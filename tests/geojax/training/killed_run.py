@@ -1,0 +1,81 @@
+"""A run that ends in the middle of something, as the test that starts it says.
+
+python killed_run.py WORKDIR CONFIG.json WHEN
+"""
+
+import json
+import os
+import pathlib
+import signal
+import sys
+import threading
+import time
+
+import jax
+
+from geojax.training import config as config_lib
+from geojax.training import loop, sharding
+from geojax.training.errors import Interrupted
+
+
+def _end(number):
+  os.kill(os.getpid(), number)
+
+
+def _end_in_put(count, rows, number):
+  """Ends the run when a batch of so many rows is put for the count'th time."""
+  real, puts = sharding.put_batch, []
+  rows //= jax.process_count()
+
+  def put(batch, mesh):
+    if len(batch["label"]) == rows:
+      puts.append(1)
+      if len(puts) == count:
+        _end(number)
+      elif len(puts) > count and jax.process_count() > 1:
+        # JAX's service looks for the signal once a second.
+        time.sleep(0.4)
+    return real(batch, mesh)
+
+  sharding.put_batch = put
+
+
+def _end_in_save(folder):
+  """Ends the run as soon as a save has begun to write arrays."""
+
+  def watch():
+    while True:
+      for path in folder.glob("*tmp*"):
+        if any(found.is_file() for found in path.rglob("*")):
+          _end(signal.SIGKILL)
+      time.sleep(0.0005)
+
+  threading.Thread(target=watch, daemon=True).start()
+
+
+def main(workdir, config_path, when, port=None, process_id=None):
+  """Trains until the moment that `when` names."""
+  if port:
+    sharding.join_processes(f"localhost:{port}", 2, int(process_id))
+  workdir = pathlib.Path(workdir)
+  config = config_lib.default_config()
+  config.update(json.loads(pathlib.Path(config_path).read_text()))
+  rows = config.data.batch_size
+  if when == "step":
+    _end_in_put(7, rows, signal.SIGKILL)
+  elif when == "save":
+    _end_in_save(workdir / "checkpoints")
+  elif when == "evaluation":
+    _end_in_put(1, config.data.eval_batch_size, signal.SIGKILL)
+  elif when == "term":
+    _end_in_put(2, rows, signal.SIGTERM)
+  elif when == "term_in_evaluation":
+    _end_in_put(1, config.data.eval_batch_size, signal.SIGTERM)
+  try:
+    loop.train(config, workdir, progress=False)
+  except Interrupted as stopped:
+    print(stopped)
+
+
+if __name__ == "__main__":
+  main(*sys.argv[1:])

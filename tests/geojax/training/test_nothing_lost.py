@@ -1,0 +1,272 @@
+"""Whatever ends a run, the same command ends it as if nothing had."""
+
+import json
+import math
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from geojax.training import config as config_lib
+from geojax.training import logs, loop, pipeline, workdir
+from geojax.training.errors import (
+  CheckpointError,
+  NonFiniteError,
+  WorkdirBusyError,
+)
+
+_SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
+_ROOT = pathlib.Path(__file__).parents[3]
+_TIMINGS = ("patches_per_second", "data_wait_fraction")
+
+
+def _log(workdir):
+  lines = logs.read_metrics(workdir)
+  return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
+
+
+def _same_state(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def _start(folder, config, when, *arguments, devices=2):
+  path = folder.with_suffix(".config.json")
+  config_lib.save_config(config, path)
+  environment = {
+    **os.environ,
+    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+    "PYTHONPATH": str(_ROOT),
+    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
+  }
+  return subprocess.Popen(
+    [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],
+    env=environment,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  )
+
+
+def _run(folder, config, when, **options):
+  """Exit code, standard output and error of a run in a process of its own."""
+  with _start(folder, config, when, **options) as process:
+    printed = process.communicate()
+  return process.returncode, *printed
+
+
+def _run_two(folder, config, when):
+  """The same of two processes with one device each."""
+  with socket.socket() as free:
+    free.bind(("localhost", 0))
+    port = str(free.getsockname()[1])
+  started = [
+    _start(folder, config, when if i else "never", port, str(i), devices=1)
+    for i in range(2)
+  ]
+  printed = [process.communicate() for process in started]
+  return [
+    (process.returncode, *words)
+    for process, words in zip(started, printed, strict=True)
+  ]
+
+
+@pytest.fixture
+def odd_config(small_config):
+  """Log, evaluation and checkpoint at steps that share few multiples."""
+  config = small_config
+  config.num_steps = 14
+  config.log_every = 3
+  config.eval_every = 6
+  config.checkpoint_every = 4
+  config.optimizer.schedule = "plateau"
+  config.optimizer.plateau_patience = 1
+  config.best_metric = "climate_accuracy"
+  return config
+
+
+def test_a_run_ended_in_every_way_ends_like_one_never_ended(
+  odd_config, tmp_path
+):
+  ended = tmp_path / "ended"
+  for when, code in (
+    ("step", -9),
+    ("evaluation", -9),
+    ("term_in_evaluation", 0),
+    ("save", -9),
+    ("term", 0),
+    ("save", -9),
+  ):
+    found, out, err = _run(ended, odd_config, when)
+    assert found == code, (when, out, err)
+    if code == 0:
+      assert "is saved; the same command goes on" in out
+  for folder in (ended, tmp_path / "whole"):
+    code, _, err = _run(folder, odd_config, "never")
+    assert code == 0, err
+
+  assert _log(ended) == _log(tmp_path / "whole")
+  assert len(_log(ended)) > 6
+  a, b = loop.load(ended), loop.load(tmp_path / "whole")
+  assert int(a.state.step) == odd_config.num_steps
+  _same_state(a.state, b.state)
+  best, expected = (
+    loop.load(path, best=True).state for path in (ended, tmp_path / "whole")
+  )
+  _same_state(best, expected)
+
+
+def test_two_processes_train_as_one_and_one_goes_on_from_two(
+  odd_config, tmp_path
+):
+  odd_config.model.dropout = 0.0
+  odd_config.optimizer.learning_rate = 1e-3
+  odd_config.sharding = "fsdp"
+  two, one = tmp_path / "two", tmp_path / "one"
+  # SIGTERM reaches the second process alone: both stop after the same step.
+  for code, out, err in _run_two(two, odd_config, "term"):
+    assert code == 0, err
+    assert "is saved; the same command goes on" in out
+  # One process goes on with both devices, then two again.
+  code, _, err = _run(two, odd_config, "step")
+  assert code == -9, err
+  for code, _, err in _run_two(two, odd_config, "never"):
+    assert code == 0, err
+  code, _, err = _run(one, odd_config, "never")
+  assert code == 0, err
+
+  lines, expected = _log(two), _log(one)
+  assert [(x["step"], x["split"]) for x in lines] == [
+    (x["step"], x["split"]) for x in expected
+  ]
+  for line, other in zip(lines, expected, strict=True):
+    for name in ("loss", "coords", "climate", "date"):
+      if name in line:
+        np.testing.assert_allclose(line[name], other[name], rtol=1e-5)
+    if line["split"] == "validation":
+      np.testing.assert_allclose(line["nll_nats"], other["nll_nats"], rtol=1e-3)
+
+
+def test_a_run_goes_on_from_the_newest_whole_checkpoint(
+  small_config, tmp_path, capsys
+):
+  whole = loop.train(small_config, tmp_path, progress=False)
+  lines = _log(tmp_path)
+  newest = tmp_path / f"checkpoints/{small_config.num_steps}/state"
+  for path in newest.rglob("*"):
+    if path.is_file() and path.stat().st_size > 10_000:
+      path.write_bytes(path.read_bytes()[:-1000])
+  again = loop.train(small_config, tmp_path, progress=False)
+  assert "is damaged" in capsys.readouterr().err
+  _same_state(whole.state, again.state)
+  assert _log(tmp_path) == lines
+
+
+def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
+  code = (
+    "import sys, pathlib; from geojax.training import workdir\n"
+    f"with workdir.claim(pathlib.Path({str(tmp_path)!r})):\n"
+    "  print('claimed', flush=True); sys.stdin.read()"
+  )
+  with subprocess.Popen(
+    [sys.executable, "-c", code],
+    cwd=_ROOT,
+    stdin=subprocess.PIPE,
+    stdout=subprocess.PIPE,
+  ) as first:
+    assert first.stdout.readline() == b"claimed\n"
+    with pytest.raises(WorkdirBusyError, match=f"process {first.pid} trains"):
+      loop.train(small_config, tmp_path, progress=False)
+    first.kill()
+  # What was killed holds nothing.
+  with workdir.claim(tmp_path):
+    pass
+
+
+@pytest.fixture
+def one_bad_record(monkeypatch):
+  """Makes the labels of one train record NaN; returns its number."""
+  real = pipeline.train_batches
+  bad = 5
+
+  def with_a_bad_record(source, **options):
+    numbers = pipeline.grain.MapDataset.range(len(source))
+    return real(
+      numbers.map(
+        lambda i: {
+          **source[int(i)],
+          "label": source[int(i)]["label"] * (math.nan if i == bad else 1),
+        }
+      ),
+      **options,
+    )
+
+  monkeypatch.setattr(pipeline, "train_batches", with_a_bad_record)
+  return bad
+
+
+def test_what_is_not_finite_is_named_with_its_records(
+  small_config, tmp_path, one_bad_record
+):
+  small_config.num_steps = 400
+  small_config.eval_every = small_config.checkpoint_every = 1000
+  with pytest.raises(NonFiniteError) as raised:
+    loop.train(small_config, tmp_path, progress=False)
+  message = str(raised.value)
+  assert "climate is nan" in message
+  assert "['model']['climate']['kernel']" in message
+  start = message.index("the records [") + len("the records ")
+  records = json.loads(message[start : message.index("]", start) + 1])
+  assert one_bad_record in records
+  assert len(records) == small_config.data.batch_size
+
+
+def test_steps_that_are_not_finite_are_left_out_up_to_a_number(
+  small_config, tmp_path, one_bad_record
+):
+  count = len(
+    pipeline.open_dataset(small_config.data.dir, small_config.data.name).labels(
+      "train"
+    )
+  )
+  epoch = -(-count // small_config.data.batch_size)
+  small_config.num_steps = epoch
+  small_config.log_every = epoch
+  small_config.eval_every = small_config.checkpoint_every = 1000
+  small_config.skip_nonfinite_steps = 1
+  run = loop.train(small_config, tmp_path / "one", progress=False)
+  line = next(x for x in _log(tmp_path / "one") if x["split"] == "train")
+  assert line["skipped_steps"] == 1
+  assert np.isfinite(line["loss"])
+  assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(run.state))
+  small_config.num_steps = 2 * epoch + 1
+  with pytest.raises(NonFiniteError, match="climate is nan"):
+    loop.train(small_config, tmp_path / "two", progress=False)
+
+
+def test_a_full_disk_ends_a_run_with_a_sentence(
+  small_config, tmp_path, monkeypatch
+):
+  real = loop.checkpoint.ocp.training.Checkpointer.save_checkpointables_async
+
+  def full(self, step, *args, **kwargs):
+    if step == 8:
+      raise OSError(28, "No space left on device")
+    return real(self, step, *args, **kwargs)
+
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      loop.checkpoint.ocp.training.Checkpointer,
+      "save_checkpointables_async",
+      full,
+    )
+    with pytest.raises(CheckpointError, match="No space left"):
+      loop.train(small_config, tmp_path, progress=False)
+  run = loop.train(small_config, tmp_path, progress=False)
+  assert int(run.state.step) == small_config.num_steps

@@ -1,0 +1,91 @@
+"""What a run decides by its evaluations, and remembers."""
+
+import dataclasses
+import json
+
+import pytest
+
+from geojax import metrics
+from geojax.training import config as config_lib
+from geojax.training.errors import NonFiniteError
+from geojax.training.progress import Progress
+
+
+def _config(**options):
+  config = config_lib.default_config()
+  config.best_metric = "median_km"
+  config.num_steps = 1000
+  config.optimizer.schedule = "plateau"
+  config.optimizer.plateau_patience = 2
+  config.optimizer.plateau_factor = 0.5
+  config.optimizer.final_fraction = 0.2
+  config.update(options)
+  return config
+
+
+def _judge(progress, config, *values):
+  judged = []
+  for value in values:
+    progress.step += 10
+    judged.append(progress.judge(config, {"median_km": value}))
+  return judged
+
+
+def test_the_best_is_remembered():
+  progress = Progress()
+  nan = float("nan")
+  judged = _judge(progress, _config(), nan, 5.0, 6.0, 4.0, 4.0)
+  assert judged == [False, True, False, True, False]
+  assert (progress.best, progress.best_step) == (4.0, 40)
+
+
+@pytest.mark.parametrize(
+  ("name", "better", "worse"),
+  [("median_km", 1.0, 2.0), ("geoscore", 2.0, 1.0), ("nll_nats", -3.0, -2.0)],
+)
+def test_each_metric_has_its_direction(name, better, worse):
+  assert metrics.is_better(name, better, worse)
+  assert not metrics.is_better(name, worse, better)
+  assert not metrics.is_better(name, better, better)
+
+
+def test_the_rate_falls_on_a_plateau_down_to_its_floor():
+  progress, config = Progress(), _config()
+  rates = []
+  for value in (5.0, 6.0, 6.0, 6.0, 6.0, 4.0, 5.0, 5.0, 5.0, 5.0):
+    _judge(progress, config, value)
+    rates.append(progress.rate_scale)
+  assert rates == [1, 1, 0.5, 0.5, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2]
+  other = Progress()
+  _judge(other, _config(**{"optimizer": {"schedule": "cosine"}}), 5, 6, 6, 6)
+  assert other.rate_scale == 1
+
+
+def test_patience_ends_a_run():
+  progress, config = Progress(), _config(early_stopping_patience=2)
+  _judge(progress, config, 5.0, 6.0)
+  assert not progress.is_over(config)
+  _judge(progress, config, 6.0)
+  assert progress.is_over(config)
+  assert not progress.is_over(_config())
+  assert Progress(step=1000).is_over(_config())
+
+
+def test_means_go_on_after_a_save():
+  progress = Progress()
+  progress.add(1, {"loss": 0.1}, at_most_skipped=0)
+  again = Progress(**json.loads(json.dumps(dataclasses.asdict(progress))))
+  for so_far in (progress, again):
+    so_far.add(2, {"loss": 0.7}, at_most_skipped=0)
+  means = progress.take_means()
+  assert means == again.take_means()
+  assert means["loss"] == pytest.approx(0.4)
+  assert progress.sums == {}
+
+
+def test_steps_that_are_not_finite_are_counted():
+  progress = Progress()
+  bad = {"loss": 1.0, "coords": float("inf")}
+  assert progress.add(3, bad, at_most_skipped=1) == "step 3: coords is inf"
+  with pytest.raises(NonFiniteError, match="step 4: coords is inf"):
+    progress.add(4, bad, at_most_skipped=1)
