@@ -32,4 +32,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  command.use_fast_cpu()
   app.run(main)
