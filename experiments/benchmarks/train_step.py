@@ -38,7 +38,7 @@ BATCHES = {"atto": (8, 64), "nano": (4, 128)}
 BANDS, OUTPUTS = 10, 36
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.01
 _MATRIX = 2048
-# What one step changes at random places, by rounding alone, is this small.
+# How near one loss is to another, relatively.
 _AGREEMENT = 1e-4
 
 
@@ -75,13 +75,22 @@ def make_batch(batch, side):
 
 def write_weights(size, path):
   """Writes weights by PyTorch's names, for all forms to begin with."""
-  import jax
+  import torch
 
-  from geojax.models import convert
+  torch.manual_seed(0)
+  weights = _make_torch_model(size).state_dict()
+  np.savez(path, **{key: value.numpy() for key, value in weights.items()})
 
-  model, images = _make_jax_model(size), np.zeros((1, 32, 32, BANDS), "float32")
-  variables = jax.jit(model.init)(jax.random.key(0), images)
-  np.savez(path, **convert.to_pytorch(variables))
+
+def _make_torch_model(size):
+  from experiments.benchmarks import torch_models
+
+  return torch_models.CoreEncoder(
+    bands=BANDS,
+    num_outputs=OUTPUTS,
+    excitation="gate",
+    **torch_models.depths_and_widths(size),
+  )
 
 
 def _make_jax_model(size):
@@ -92,7 +101,7 @@ def _make_jax_model(size):
 
 
 def make_jax_run(size, weights):
-  """A function that does one step and returns the loss; tells its memory."""
+  """A function that does one step and returns the loss."""
   import functools
 
   import jax
@@ -140,14 +149,7 @@ def make_torch_run(form, size, weights):
   """The same in PyTorch."""
   import torch
 
-  from experiments.benchmarks import torch_models
-
-  model = torch_models.CoreEncoder(
-    bands=BANDS,
-    num_outputs=OUTPUTS,
-    excitation="gate",
-    **torch_models.depths_and_widths(size),
-  )
+  model = _make_torch_model(size)
   weights = {key: torch.from_numpy(weights[key]) for key in weights}
   model.load_state_dict(weights)
   images, targets = map(torch.from_numpy, make_batch(*BATCHES[size]))
