@@ -1,6 +1,7 @@
 """What the commands share: how one begins, and how it fails."""
 
 import contextlib
+import os
 import pathlib
 import sys
 
@@ -33,3 +34,30 @@ def running(argv):
     sys.exit(1)
   except Interrupted as stopped:
     print(stopped)
+
+
+def use_fast_cpu() -> None:
+  """Starts the process anew under the settings that are fast on a CPU.
+
+  To be called first of all; without effect where both are set, and on another
+  system than Linux. An accelerator is not touched by them. A training step of
+  core_atto on 2 cores took 381 ms as things come, 304 ms where glibc asks for
+  huge pages, which saves page faults of the step's large temporary buffer, and
+  260 ms where XLA leaves matrix products to Eigen too.
+  """
+  settings = {
+    "GLIBC_TUNABLES": (":", "glibc.malloc.hugetlb", "1"),
+    "XLA_FLAGS": (
+      " ",
+      "--xla_cpu_experimental_ynn_fusion_type",
+      "LIBRARY_FUSION_TYPE_REDUCE",
+    ),
+  }
+  environment = dict(os.environ)
+  for variable, (separator, name, value) in settings.items():
+    before = environment.get(variable, "")
+    if name not in before:
+      setting = f"{name}={value}"
+      environment[variable] = separator.join(filter(None, (before, setting)))
+  if sys.platform == "linux" and environment != os.environ:
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)

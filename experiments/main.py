@@ -46,4 +46,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  command.use_fast_cpu()
   app.run(main)

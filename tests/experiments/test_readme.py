@@ -12,9 +12,11 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
 
 
-def test_the_python_example_runs():
-  (code,) = re.findall(r"```python\n(.*?)```", _README, flags=re.DOTALL)
-  exec(compile(code, "README.md", "exec"), {})
+@pytest.mark.parametrize("name", ["README.md", "docs/models.md"])
+def test_the_python_example_runs(name):
+  text = (_ROOT / name).read_text()
+  (code,) = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+  exec(compile(code, name, "exec"), {})
 
 
 def test_the_make_targets_exist():

@@ -1,0 +1,368 @@
+"""A training step of the Core encoder in geojax and in PyTorch.
+
+  python -m experiments.benchmarks.train_step [--sizes atto nano] [--rounds 9]
+
+Forward, backward and AdamW, float32, 10 bands and 36 outputs, from the same
+weights on the same batch; losses must agree. PyTorch (extra `[bench]`) runs
+eagerly, channels-last and contiguous, and by torch.compile where that works.
+Both sides have glibc's huge pages, and XLA leaves matrix products to Eigen:
+see `command.use_fast_cpu`, which starts this process anew for it.
+
+Each form lives in a process of its own. They take turns, one step each, so that
+whatever else the machine does falls on all of them alike. Columns: median and
+least time of a step; both over those of PyTorch's fastest form; the share of
+the arithmetic peak, in FLOPs of the native convolutions, at the least time;
+growth of the resident size since before the model was made, at its peak over
+the steps; seconds until the first step was done beyond a step's time. The peak
+is what a large float32 matrix product reaches in the same processes.
+"""
+
+import argparse
+import json
+import math
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+from experiments import command
+
+FORMS = "geojax", "torch channels-last", "torch contiguous", "torch compile"
+# Batch and side of the images.
+BATCHES = {"atto": (8, 64), "nano": (4, 128)}
+BANDS, OUTPUTS = 10, 36
+LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.01
+_MATRIX = 2048
+# How near one loss is to another, relatively.
+_AGREEMENT = 1e-4
+
+
+def count_flops(depths, widths, side: int) -> tuple[int, int]:
+  """FLOPs of one image, 2 a multiplication and addition: forward, and a step.
+
+  Those of matrix products and native convolutions. Backward each of them takes
+  twice the forward ones, but for the first layers: images need no gradient.
+  """
+  multiplied, first, channels = 0, 0, BANDS
+  for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+    pixels = (side >> stage) ** 2
+    # The stem is a block more in the first stage.
+    for _ in range(depth + (stage == 0)):
+      entry = channels * width * (2 if channels != width else 1)
+      if not first:
+        first = entry * pixels
+      # 1x1 convolutions of the block and of its residual, depthwise, full.
+      multiplied += pixels * (entry + 9 * width + 9 * width**2)
+      # Squeeze and excitation.
+      multiplied += 2 * width * (width // 16)
+      channels = width
+  multiplied += channels * OUTPUTS
+  return 2 * multiplied, 2 * (3 * multiplied - first)
+
+
+def make_batch(batch, side):
+  """Images and targets from one seed."""
+  rng = np.random.default_rng(0)
+  images = rng.normal(size=(batch, side, side, BANDS))
+  targets = rng.uniform(size=(batch, OUTPUTS))
+  return np.float32(images), np.float32(targets)
+
+
+def write_weights(size, path):
+  """Writes weights by PyTorch's names, for all forms to begin with."""
+  import torch
+
+  torch.manual_seed(0)
+  weights = _make_torch_model(size).state_dict()
+  np.savez(path, **{key: value.numpy() for key, value in weights.items()})
+
+
+def _make_torch_model(size):
+  from experiments.benchmarks import torch_models
+
+  return torch_models.CoreEncoder(
+    bands=BANDS,
+    num_outputs=OUTPUTS,
+    excitation="gate",
+    **torch_models.depths_and_widths(size),
+  )
+
+
+def _make_jax_model(size):
+  from geojax.models import core, heads
+
+  depths, widths = core.SIZES[size]
+  return heads.GeographicModel(core.CoreEncoder(depths, widths), coords_dim=3)
+
+
+def make_jax_run(size, weights):
+  """A function that does one step and returns the loss."""
+  import functools
+
+  import jax
+  import jax.numpy as jnp
+  import optax
+
+  from geojax.models import convert
+
+  model = _make_jax_model(size)
+  images, targets = map(jnp.asarray, make_batch(*BATCHES[size]))
+  variables = jax.eval_shape(model.init, jax.random.key(0), images)
+  variables = convert.from_pytorch(weights, variables)
+  optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+  state = [variables["params"], variables["batch_stats"]]
+  state.append(optimizer.init(state[0]))
+
+  @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+  def step(params, statistics, slots, images, targets):
+    def loss_fn(params):
+      outputs, updates = model.apply(
+        {"params": params, "batch_stats": statistics},
+        images,
+        train=True,
+        mutable=["batch_stats"],
+      )
+      outputs = [outputs[name] for name in ("climate", "coords", "date")]
+      outputs = jnp.concatenate(outputs, axis=-1)
+      loss = jnp.mean(jnp.square(outputs - targets))
+      return loss, updates["batch_stats"]
+
+    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+    (loss, statistics), grads = grad_fn(params)
+    updates, slots = optimizer.update(grads, slots, params)
+    return optax.apply_updates(params, updates), statistics, slots, loss
+
+  def run():
+    *state[:], loss = step(*state, images, targets)
+    jax.block_until_ready(state)
+    return float(loss)
+
+  return run
+
+
+def make_torch_run(form, size, weights):
+  """The same in PyTorch."""
+  import torch
+
+  model = _make_torch_model(size)
+  weights = {key: torch.from_numpy(weights[key]) for key in weights}
+  model.load_state_dict(weights)
+  images, targets = map(torch.from_numpy, make_batch(*BATCHES[size]))
+  layout = torch.channels_last
+  if form == "torch contiguous":
+    layout = torch.contiguous_format
+  model = model.to(memory_format=layout)
+  images = images.permute(0, 3, 1, 2).contiguous(memory_format=layout)
+  optimizer = torch.optim.AdamW(
+    model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
+  )
+  apply = torch.compile(model) if form == "torch compile" else model
+
+  def run():
+    optimizer.zero_grad()
+    outputs = apply(images)
+    outputs = torch.cat([outputs[:, :31], outputs[:, 31:].sigmoid()], dim=1)
+    loss = (outputs - targets).square().mean()
+    loss.backward()
+    optimizer.step()
+    return float(loss.detach())
+
+  return run
+
+
+def make_product(form):
+  """A function that multiplies two large float32 matrices."""
+  values = np.random.default_rng(0).normal(size=(2, _MATRIX, _MATRIX))
+  values = np.float32(values)
+  if form != "geojax":
+    import torch
+
+    left, right = torch.from_numpy(values)
+    return lambda: left @ right
+  import jax
+
+  left, right = jax.numpy.asarray(values)
+  product = jax.jit(jax.numpy.matmul)
+  return lambda: product(left, right).block_until_ready()
+
+
+def resident_mib(peak=False):
+  """Resident size of this process in MiB, now or at its peak."""
+  name = "VmHWM:" if peak else "VmRSS:"
+  lines = pathlib.Path("/proc/self/status").read_text().splitlines()
+  (line,) = [line for line in lines if line.startswith(name)]
+  return int(line.split()[1]) / 1024
+
+
+def timed(function):
+  """Seconds that a call takes, and what it returns."""
+  start = time.perf_counter()
+  result = function()
+  return time.perf_counter() - start, result
+
+
+def work(form, size, path):
+  """Answers each line read: `step` or `product` by seconds and peak MiB."""
+  weights = dict(np.load(path))
+  product = make_product(form)
+  product()
+  before = resident_mib()
+  if form == "geojax":
+    run = make_jax_run(size, weights)
+  else:
+    run = make_torch_run(form, size, weights)
+  try:
+    first, loss = timed(run)
+  except Exception as error:
+    # Whatever torch.compile lacks here is told, and the others go on.
+    if form != "torch compile":
+      raise
+    words = str(error).strip().splitlines() or [type(error).__name__]
+    print(json.dumps({"failed": words[0]}), flush=True)
+    return
+  second, next_loss = timed(run)
+  # Of the steps alone: compiling has a peak of its own.
+  pathlib.Path("/proc/self/clear_refs").write_text("5")
+  compiling = max(first - second, 0)
+  answer = {"losses": [loss, next_loss], "compile": compiling}
+  print(json.dumps(answer), flush=True)
+  for line in sys.stdin:
+    seconds, _ = timed(run if line.strip() == "step" else product)
+    print(seconds, resident_mib(peak=True) - before, flush=True)
+
+
+class Worker:
+  """A form in a process of its own."""
+
+  def __init__(self, form, size, path):
+    arguments = ["--form", form, "--sizes", size, "--weights", path]
+    self.process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.benchmarks.train_step", *arguments],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+    )
+    line = self.process.stdout.readline()
+    if not line:
+      raise SystemExit(f"{form} failed, as told above")
+    self.beginning = json.loads(line)
+
+  def do(self, task):
+    """Seconds of a `step` or `product`, and the peak in MiB so far."""
+    self.process.stdin.write(f"{task}\n")
+    self.process.stdin.flush()
+    return map(float, self.process.stdout.readline().split())
+
+  def close(self):
+    """Ends the process."""
+    self.process.stdin.close()
+    self.process.wait()
+
+
+def compare(size, forms, rounds):
+  """Lets the forms take turns.
+
+  Returns:
+    By form the seconds of each step, the peak in MiB and what compiling took;
+    and the seconds of the fastest matrix product.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    path = f"{folder}/weights.npz"
+    # In a process of its own, whose threads and memory end with it.
+    subprocess.run(
+      [sys.executable, "-m", "experiments.benchmarks.train_step"]
+      + ["--sizes", size, "--weights", path],
+      check=True,
+    )
+    workers = {form: Worker(form, size, path) for form in forms}
+  for form, worker in list(workers.items()):
+    if "failed" in worker.beginning:
+      print(f"{form} does not work here: {worker.beginning['failed']}")
+      workers.pop(form).close()
+  losses = {
+    form: worker.beginning["losses"] for form, worker in workers.items()
+  }
+  first, second = zip(*losses.values(), strict=True)
+  # The second loss comes after AdamW's first step, which is as long for a
+  # gradient that is rounding alone as for any other.
+  if (
+    max(first) / min(first) > 1 + _AGREEMENT or max(second) / min(second) > 1.1
+  ):
+    raise SystemExit(f"the forms disagree: {losses}")
+  steps = {form: [] for form in workers}
+  peaks, products = {}, []
+  for _ in range(rounds):
+    for form, worker in workers.items():
+      seconds, peaks[form] = worker.do("step")
+      steps[form].append(seconds)
+  for worker in workers.values():
+    products += [next(worker.do("product")) for _ in range(5)]
+    worker.close()
+  compiling = {
+    form: worker.beginning["compile"] for form, worker in workers.items()
+  }
+  return steps, peaks, compiling, min(products)
+
+
+def report(size, steps, peaks, compiling, product):
+  """Prints the lines of a size."""
+  from geojax.models import core
+
+  batch, side = BATCHES[size]
+  flops = batch * count_flops(*core.SIZES[size], side)[1]
+  peak = 2 * _MATRIX**3 / product
+  print(
+    f"core_{size}, {batch} x {side} x {side}: {flops / 1e9:.0f} GFLOPs a step;"
+    f" a matrix product reaches {peak / 1e9:.0f} GFLOPs a second"
+  )
+  print(
+    f"{'form':<20} {'ms':>7} {'least':>7} {'ratio':>6} {'least':>6}"
+    f" {'of peak':>8} {'MiB':>6} {'compile s':>9}"
+  )
+  medians = {form: statistics.median(steps[form]) for form in steps}
+  least = {form: min(steps[form]) for form in steps}
+  others = [form for form in steps if form != "geojax"]
+  ratios = [
+    min((values[form] for form in others), default=math.nan)
+    for values in (medians, least)
+  ]
+  for form in steps:
+    print(
+      f"{form:<20} {1e3 * medians[form]:>7.0f} {1e3 * least[form]:>7.0f}"
+      f" {medians[form] / ratios[0]:>6.2f} {least[form] / ratios[1]:>6.2f}"
+      f" {flops / least[form] / peak:>8.0%} {peaks[form]:>6.0f}"
+      f" {compiling[form]:>9.1f}",
+      flush=True,
+    )
+
+
+def main():
+  """Prints a table for each size."""
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument(
+    "--sizes", nargs="+", choices=tuple(BATCHES), default=tuple(BATCHES)
+  )
+  parser.add_argument("--rounds", type=int, default=9)
+  parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
+  parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
+  parser.add_argument("--weights", help=argparse.SUPPRESS)
+  args = parser.parse_args()
+  if args.form:
+    work(args.form, args.sizes[0], args.weights)
+  elif args.weights:
+    write_weights(args.sizes[0], args.weights)
+  else:
+    cores = len(os.sched_getaffinity(0))
+    print(f"{cores} CPUs, {args.rounds} rounds; ratio: to PyTorch's best")
+    for size in args.sizes:
+      report(size, *compare(size, args.forms, args.rounds))
+
+
+if __name__ == "__main__":
+  command.use_fast_cpu()
+  main()

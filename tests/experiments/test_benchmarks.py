@@ -1,0 +1,52 @@
+"""What the benchmarks of the encoders count, and that both sides agree."""
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import model_table, train_step
+from geojax.models import core
+
+
+def _cells(row):
+  return [cell.strip() for cell in row.strip("|").split("|")]
+
+
+@pytest.mark.parametrize(
+  ("name", "patch_size", "parameters"),
+  [("core", 1, "3,852,676"), ("core_unet", 1, "3,953,065")],
+)
+def test_a_row_of_the_table(name, patch_size, parameters):
+  row = model_table.make_row(name, "atto", patch_size, side=32)
+  cells = _cells(row)
+  assert len(cells) == len(_cells(model_table.HEADER.splitlines()[0]))
+  assert cells[:2] == [f"{name}_atto", parameters]
+  float32, bfloat16, *remat = (float(cell) for cell in cells[3:])
+  # Norms' statistics and what pooling keeps are float32 in both.
+  assert 0.4 < bfloat16 / float32 < 0.7
+  assert remat[0] < float32 / 2
+  assert remat[1] < bfloat16 / 2
+
+
+def test_two_ways_to_count_the_forward_pass_agree():
+  model = model_table.make_model("core", "atto", 1)
+  traced = model_table.count_flops(model, train_step.BANDS, 64)
+  counted, _ = train_step.count_flops(*core.SIZES["atto"], 64)
+  assert counted == traced
+
+
+def test_a_step_is_three_forward_passes_but_for_the_images_gradient():
+  forward, step = train_step.count_flops((1,), (16,), 8)
+  # 10 bands to 16 channels, twice, at 64 pixels.
+  assert step == 3 * forward - 2 * 2 * 10 * 16 * 64
+
+
+def test_both_sides_begin_alike_and_take_the_same_step(tmp_path, monkeypatch):
+  pytest.importorskip("torch")
+  monkeypatch.setitem(train_step.BATCHES, "atto", (2, 32))
+  path = tmp_path / "weights.npz"
+  train_step.write_weights("atto", path)
+  weights = dict(np.load(path))
+  here = train_step.make_jax_run("atto", weights)
+  there = train_step.make_torch_run("torch contiguous", "atto", weights)
+  assert here() == pytest.approx(there(), rel=1e-4)
+  assert here() == pytest.approx(there(), rel=0.1)
