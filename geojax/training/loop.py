@@ -9,7 +9,14 @@ import numpy as np
 import tqdm
 
 from geojax import centers, encodings
-from geojax.training import checkpoint, logs, optimizers, pipeline, sharding
+from geojax.training import (
+  checkpoint,
+  data_info,
+  logs,
+  optimizers,
+  pipeline,
+  sharding,
+)
 from geojax.training import config as config_lib
 from geojax.training import evaluate as evaluate_lib
 from geojax.training import state as state_lib
@@ -83,6 +90,7 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
       f"the config does not fit {config.data.name}: {error}"
     ) from error
   # What cannot be run leaves the workdir free for what can.
+  data_info.save(data_info.describe(config.data.name, dataset), workdir)
   config_lib.save_config(config, workdir / CONFIG_FILE)
   state = jax.device_put(state, sharding.replicated(mesh))
   if resumed is not None:
@@ -156,6 +164,32 @@ def load(workdir: pathlib.Path) -> Run:
   config = config_lib.load_config(workdir / CONFIG_FILE)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
   mesh = sharding.create_mesh()
+  state = restore_state(config, workdir, dataset.image_shape, mesh)
+  return Run(
+    config=config,
+    dataset=dataset,
+    state=state,
+    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
+  )
+
+
+def restore_state(
+  config, workdir: pathlib.Path, image_shape: tuple[int, int, int], mesh
+) -> state_lib.TrainState:
+  """Restores the state of a workdir's newest checkpoint, without its data.
+
+  Args:
+    config: The run's config.
+    workdir: Folder of the run.
+    image_shape: `(patch, patch, bands)` of its records.
+    mesh: As of `sharding.create_mesh`.
+
+  Returns:
+    The state, on the devices of the mesh.
+
+  Raises:
+    ConfigError: There is no checkpoint yet.
+  """
   checkpointer = checkpoint.Checkpointer(
     workdir, keep=config.checkpoints_to_keep
   )
@@ -165,18 +199,14 @@ def load(workdir: pathlib.Path) -> Run:
     )
   state = state_lib.create_state(
     config,
-    image_shape=dataset.image_shape,
-    mixture=_initial_mixture(config, dataset, resumed=True),
+    image_shape=image_shape,
+    # The checkpoint holds the centers; here it takes but their shapes.
+    mixture=_initial_mixture(config, None, resumed=True),
   )
   state = jax.device_put(state, sharding.replicated(mesh))
   state = checkpointer.restore_state(state)
   checkpointer.close()
-  return Run(
-    config=config,
-    dataset=dataset,
-    state=state,
-    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
-  )
+  return state
 
 
 class _Interval:

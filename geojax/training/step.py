@@ -122,6 +122,57 @@ def make_train_step(config, *, offset, divisor):
   return train_step
 
 
+def make_forward(config, *, offset, divisor):
+  """Makes the function from raw patches to what the model says of them.
+
+  Args:
+    config: The config of a run.
+    offset: Offset of each band's scale, shape `[bands]`.
+    divisor: Divisor of each band's scale, shape `[bands]`.
+
+  Returns:
+    A pure function of variables `{"params", "batch_stats"}` and raw images
+    `[batch, height, width, bands]`. It returns `climate_probs` `[batch, 31]`;
+    `date`, encoded, `[batch, 2]`; and `coords`: a mixture's logits over its
+    temperature `[batch, centers]`, or encoded coordinates `[batch, 3]`.
+  """
+
+  def forward(variables, images):
+    params = variables["params"]
+    model = models.create_model(
+      config.model, coords_dim=coords_dim(params["mixture"])
+    )
+    predictions = model.apply(
+      {"params": params["model"], "batch_stats": variables["batch_stats"]},
+      scale_images(images, offset=offset, divisor=divisor),
+    )
+    coords = predictions["coords"]
+    if params["mixture"]:
+      coords = coords / config.mixture.temperature
+    return {
+      "coords": coords,
+      "climate_probs": jax.nn.softmax(predictions["climate"], axis=-1),
+      "date": predictions["date"],
+    }
+
+  return forward
+
+
+def make_decode(config):
+  """Makes the function that reads one place off each mixture.
+
+  Args:
+    config: The config of a run.
+
+  Returns:
+    A pure function of logits `[batch, centers]`, `mu` and `log_kappa` that
+    returns unit vectors `[batch, 3]`, by the config's decoder.
+  """
+  decode = _DECODERS[config.mixture.decoder]
+  blur_rad = config.mixture.mode_blur_km / sphere.EARTH_RADIUS_KM
+  return lambda logits, mu, log_kappa: decode(logits, mu, log_kappa, blur_rad)
+
+
 def make_predict_step(config, *, offset, divisor):
   """Makes the function that predicts a batch.
 
@@ -136,33 +187,24 @@ def make_predict_step(config, *, offset, divisor):
     `climate_probs` `[batch, 31]`; `day` `[batch]`; and, of a mixture,
     `log_prob` of the label's place `[batch]`, in nats per steradian.
   """
-  decode = _DECODERS[config.mixture.decoder]
-  blur_rad = config.mixture.mode_blur_km / sphere.EARTH_RADIUS_KM
+  forward = make_forward(config, offset=offset, divisor=divisor)
+  decode = make_decode(config)
 
   def predict_step(variables, batch):
-    params = variables["params"]
-    model = models.create_model(
-      config.model, coords_dim=coords_dim(params["mixture"])
-    )
-    predictions = model.apply(
-      {"params": params["model"], "batch_stats": variables["batch_stats"]},
-      scale_images(batch["image"], offset=offset, divisor=divisor),
-    )
-    logits = predictions["coords"]
+    predictions = forward(variables, batch["image"])
+    coords = predictions["coords"]
     outputs = {
-      "climate_probs": jax.nn.softmax(predictions["climate"], axis=-1),
+      "climate_probs": predictions["climate_probs"],
       "day": encodings.decode_day_of_year(predictions["date"]),
     }
-    if not params["mixture"]:
-      return {**outputs, "place": encodings.coordinates_to_unit(logits)}
-    logits = logits / config.mixture.temperature
-    mu = params["mixture"]["mu"]
-    log_kappa = params["mixture"]["log_kappa"]
+    parameters = variables["params"]["mixture"]
+    if not parameters:
+      return {**outputs, "place": encodings.coordinates_to_unit(coords)}
     true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
     return {
       **outputs,
-      "place": decode(logits, mu, log_kappa, blur_rad),
-      "log_prob": mixture.log_prob(true, logits, mu, log_kappa),
+      "place": decode(coords, **parameters),
+      "log_prob": mixture.log_prob(true, coords, **parameters),
     }
 
   return predict_step
