@@ -2,7 +2,7 @@
 
   run = predict.load("runs/base")
   found = run.predict(patches)
-  found.lat_lon, found.climate_probs, found.day, found.day_std
+  found.lat_lon, found.climate_probs, found.day, found.day_spread()
 
 Config, scale, bands and parameters are those of the workdir; the data set that
 it was trained on need not be there.
@@ -14,6 +14,7 @@ import pathlib
 
 import jax
 import numpy as np
+from scipy import integrate, special
 
 from geojax import encodings, mixture, regions, sphere
 from geojax.training import config as config_lib
@@ -62,20 +63,27 @@ class Prediction:
     """Days of the year in [1, 366), shape `[n]`."""
     return encodings.decode_day_of_year((self.date_mean + 1) / 2)
 
-  @property
-  def day_std(self):
-    """Circular standard deviations of the day, in days, shape `[n]`.
+  def day_spread(self, levels=LEVELS):
+    """Days before and after `day` that hold shares of the probability.
 
-    sqrt(-2 log R) of a year's 2 pi, R being the length of `date_mean`. What is
-    least wrong by squared error is the mean of all days that may be, and its
-    length tells how far these lie apart.
+    What is least wrong by squared error is the mean sine and cosine over all
+    days that may be, and its length R tells how far apart these lie. Of the
+    distributions with that mean the von Mises is the least committed; R = 0 is
+    the uniform one, half of which lies within 91 days.
+
+    Args:
+      levels: Shares in (0, 1).
+
+    Returns:
+      Days, shape `[n, len(levels)]`.
 
     References:
-      Mardia & Jupp, Directional Statistics, Wiley 2000, section 2.3.4.
+      Mardia & Jupp, Directional Statistics, Wiley 2000, section 3.5.4.
     """
     length = np.linalg.norm(self.date_mean, axis=-1)
-    turn = np.sqrt(-2 * np.log(np.clip(length, 1e-12, 1)))
-    return turn * encodings.DAYS_PER_YEAR / (2 * np.pi)
+    lengths, angles = _von_mises_spread(tuple(levels))
+    turns = [np.interp(length, lengths, angle) for angle in angles.T]
+    return np.stack(turns, axis=-1) * encodings.DAYS_PER_YEAR / (2 * np.pi)
 
   @property
   def land(self):
@@ -385,6 +393,19 @@ _probability_map = jax.jit(mixture.probability_map)
 def _areas(logits, mu, log_kappa, cells, levels):
   probabilities = mixture.probability_map(logits, mu, log_kappa, cells)
   return regions.credible_area_km2(probabilities, levels)
+
+
+@functools.lru_cache(maxsize=4)
+def _von_mises_spread(levels):
+  """Mean resultant lengths, rising, and angles about the mean by level."""
+  kappa = np.concatenate([[0.0], np.geomspace(1e-2, 1e5, 300)])
+  # Finer by far than the narrowest is wide.
+  angle = np.concatenate([[0.0], np.geomspace(1e-5, np.pi, 4000)])
+  density = np.exp(kappa[:, None] * (np.cos(angle) - 1))
+  mass = integrate.cumulative_trapezoid(density, angle, axis=1, initial=0)
+  mass /= mass[:, -1:]
+  angles = [[np.interp(level, row, angle) for level in levels] for row in mass]
+  return special.i1e(kappa) / special.i0e(kappa), np.array(angles)
 
 
 @functools.lru_cache(maxsize=4)

@@ -264,18 +264,32 @@ def test_combine_refuses_what_it_does_not_know(predictor):
     predictor.combine(sums, how="product", num_independent=0)
 
 
-def test_the_day_of_a_known_spread():
-  # Days of a wrapped normal distribution: the mean vector's length tells it.
-  std = 25.0
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 3.0, 40.0])
+def test_the_day_of_a_known_spread(kappa):
   rng = np.random.default_rng(0)
-  angle = 2 * np.pi * rng.normal(350, std, 200_000) / 365
+  angle = 2 * np.pi * 350 / 365 + rng.vonmises(0, kappa, 400_000)
   mean = np.array([[np.sin(angle).mean(), np.cos(angle).mean()]])
   found = make_prediction(1)
   found = predict.Prediction(
     place=found.place, climate_probs=found.climate_probs, date_mean=mean
   )
-  np.testing.assert_allclose(found.day, [350], atol=0.3)
-  np.testing.assert_allclose(found.day_std, [std], rtol=0.01)
+  if kappa:
+    np.testing.assert_allclose(found.day, [350], atol=1)
+  away = np.abs((angle * 365 / (2 * np.pi) - 350 + 182.5) % 365 - 182.5)
+  np.testing.assert_allclose(
+    found.day_spread((0.5, 0.9)), [np.quantile(away, (0.5, 0.9))], rtol=0.01
+  )
+
+
+def test_the_day_of_one_who_is_sure_is_a_day():
+  found = make_prediction(1)
+  found = predict.Prediction(
+    place=found.place,
+    climate_probs=found.climate_probs,
+    # Outputs may leave the circle.
+    date_mean=np.array([[0.0, 1.2]]),
+  )
+  assert found.day_spread((0.95,))[0, 0] < 1
 
 
 def test_areas_are_those_of_the_map():
