@@ -17,16 +17,18 @@ _NO_PATCH = 255
 _MAPPED_SIDE = 300
 
 
-def write(folder, found, config, *, run, how, num_independent) -> None:
+def write(folder, found, config, *, how, num_independent) -> dict:
   """Writes the three files of a tile.
 
   Args:
     folder: Where to write them; made if missing.
     found: A `tile_predictions.TilePrediction`.
     config: The `geo_tiles.GeoTilesConfig` its patches were cut by.
-    run: Name of the run, for the JSON.
-    how: How patches were combined, likewise.
+    how: How patches were combined, for the JSON.
     num_independent: Likewise.
+
+  Returns:
+    What the JSON holds.
   """
   folder.mkdir(parents=True, exist_ok=True)
   zones, grid = found.zone_grid(config.patches.stride)
@@ -43,7 +45,7 @@ def write(folder, found, config, *, run, how, num_independent) -> None:
   combined = {"combined_by": how}
   if how == "product":
     combined["num_independent"] = num_independent
-  told = {"tile": str(found.patches.tile.path), "run": str(run), **combined}
+  told = {"tile": str(found.patches.tile.path), **combined}
   partial = folder / f"{JSON}.partial"
   told |= describe(found)
   # A line a key: to be read by eyes as well, and not ten times as long.
@@ -54,6 +56,7 @@ def write(folder, found, config, *, run, how, num_independent) -> None:
   # Last, and whole: a folder with it has everything.
   partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
   partial.replace(folder / JSON)
+  return told
 
 
 def describe(found) -> dict:
