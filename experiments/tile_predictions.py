@@ -116,25 +116,18 @@ def predict_tile(
   Raises:
     tiles.TileError: If the tile cannot be read, or no patch of it is clear.
   """
-  left_out = collections.Counter()
   rows, found, sums, areas = [], [], [], []
-  painter = _Painter(patches)
-  every = np.arange(len(patches.chosen.rows))
-  for index, pixels, features, missing in _read_ahead(
-    patches, list(patches.read_together(every))
+  painter, left_out = _Painter(patches), collections.Counter()
+  for images, corners in _batches(
+    patches, predictor.batch_size, painter, left_out, progress
   ):
-    painter.add(index, pixels)
-    left_out += missing
-    if len(features["image"]):
-      prediction = predictor.predict(features["image"])
-      sums.append(predict.sum_up(prediction))
-      if prediction.logits is not None:
-        areas.append(prediction.credible_area_km2())
-      # Logits of all patches may be many: their sums are enough.
-      found.append(dataclasses.replace(prediction, logits=None))
-      rows.append(np.stack([features["row"], features["col"]]))
-    if progress is not None:
-      progress(len(index))
+    prediction = predictor.predict(images)
+    sums.append(predict.sum_up(prediction))
+    if prediction.logits is not None:
+      areas.append(prediction.credible_area_km2())
+    # Logits of all patches may be many: their sums are enough.
+    found.append(dataclasses.replace(prediction, logits=None))
+    rows.append(corners)
   if not found:
     reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
     raise tiles.TileError(
@@ -143,7 +136,7 @@ def predict_tile(
   tile = predictor.combine(
     sum(sums[1:], sums[0]), how=how, num_independent=num_independent
   )
-  first_rows, first_cols = np.concatenate(rows, axis=1)
+  first_rows, first_cols = np.concatenate(rows).T
   return TilePrediction(
     patches=patches,
     rows=first_rows,
@@ -162,6 +155,32 @@ def predict_tile(
     ),
     picture=painter.picture,
   )
+
+
+def _batches(patches, batch_size, painter, left_out, progress):
+  """Yields clear patches in whole batches, but for the last.
+
+  Rows of a tile hold no whole number of batches, and what fills one up takes as
+  long as patches do. Along the way all patches are painted and counted.
+  """
+  every = np.arange(len(patches.chosen.rows))
+  images, corners = [], []
+  for index, pixels, features, missing in _read_ahead(
+    patches, list(patches.read_together(every))
+  ):
+    painter.add(index, pixels)
+    left_out.update(missing)
+    images.append(features["image"])
+    corners.append(np.stack([features["row"], features["col"]], axis=1))
+    whole = sum(map(len, images)) // batch_size * batch_size
+    if whole:
+      ready = [np.concatenate(parts) for parts in (images, corners)]
+      yield tuple(part[:whole] for part in ready)
+      images, corners = ([part[whole:].copy()] for part in ready)
+    if progress is not None:
+      progress(len(index))
+  if sum(map(len, images)):
+    yield np.concatenate(images), np.concatenate(corners)
 
 
 def _read_ahead(patches, groups):
