@@ -184,14 +184,12 @@ def _draw_globe(axes, view, places, mass, climate_map):
   if places[1] is not None:
     marks.append((places[1], "*", _TRUE, "true"))
   for point, marker, colour, name in marks:
+    at_lat, at_lon = sphere.unit_to_latlon(point[None])
     if point @ center <= math.cos(radius_rad) - 1e-6:
-      name, point = f"{name}: on the far side", None
-    at_lat, at_lon = (
-      sphere.unit_to_latlon(point) if point is not None else (np.nan, np.nan)
-    )
+      name, at_lat, at_lon = f"{name}: on the far side", [], []
     axes.scatter(
-      [at_lon],
-      [at_lat],
+      at_lon,
+      at_lat,
       marker=marker,
       s=230 if marker == "*" else 90,
       color=colour,

@@ -25,7 +25,6 @@ def executed(tmp_path_factory):
   notebook = nbformat.read(_NOTEBOOK, as_version=4)
   with pytest.MonkeyPatch.context() as patch:
     patch.setenv("GEOJAX_WALK", str(tmp_path_factory.mktemp("walk")))
-    patch.setenv("PYTHONPATH", str(_ROOT))
     # One device, as a reader has.
     patch.setenv("XLA_FLAGS", "")
     nbclient.NotebookClient(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax import encodings, mixture, predict, sphere
+from geojax import encodings, mixture, predict, regions, sphere
 from geojax.training import config as config_lib
 from geojax.training import data_info, loop, pipeline, sharding
 from geojax.training.errors import ConfigError, DatasetError
@@ -300,6 +300,6 @@ def test_areas_are_those_of_the_map():
   np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=1e-4)
   np.testing.assert_allclose(
     areas,
-    predict.regions.credible_area_km2(jnp.asarray(maps), levels),
+    regions.credible_area_km2(jnp.asarray(maps), levels),
     rtol=1e-4,
   )
