@@ -167,6 +167,19 @@ class Earth:
         bar.update(num_cut)
     return sorted(paths.values()), []
 
+  def convert(self, path, directory):
+    """Tells which tiles one input makes: it is one.
+
+    Args:
+      path: A tile.
+      directory: Where tiles would go that have to be made.
+
+    Returns:
+      A list of paths and one of `tiles.TileError`, empty.
+    """
+    del directory
+    return [path], []
+
   def open_scene(self, tile):
     """Tells what a tile shows.
 

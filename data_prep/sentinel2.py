@@ -99,7 +99,7 @@ class Sentinel2:
       name = products.tile_name(path.name)
       if gives_many or _claim(origins, name, path, errors):
         todo.append(path)
-    convert = functools.partial(_convert, self, directory)
+    convert = functools.partial(self.convert, directory=directory)
     with tqdm.tqdm(
       total=len(todo), desc="making tiles", unit="input", disable=None
     ) as bar:
@@ -112,6 +112,32 @@ class Sentinel2:
           if _claim(origins, tile_path.name, path, errors):
             tile_paths[tile_path.name] = tile_path
     return [tile_paths[name] for name in sorted(tile_paths)], errors
+
+  def convert(self, path, directory):
+    """Makes the tiles of one input; a task of its own for a process.
+
+    Args:
+      path: A tile, which stays where it is, or what a tile is made of.
+      directory: Where tiles go that have to be made; it exists.
+
+    Returns:
+      A list of paths and one of `tiles.TileError`.
+    """
+    if self.kind == "major_tom":
+      return patch_collections.convert_major_tom(
+        path, directory, self.default_baseline
+      )
+    make = safe_products.convert_safe
+    if self.kind == "bigearthnet":
+      make = patch_collections.convert_bigearthnet
+    paths, errors = [], []
+    with sources.collect(errors, path):
+      if self.kind == "tiles" and path.name.endswith("_s2.tif"):
+        self.describe(path)  # that a name tells nothing is told here
+        paths.append(path)
+      else:
+        paths.append(make(path, directory, self.default_baseline))
+    return paths, errors
 
   def open_scene(self, tile):
     """Tells what a tile shows.
@@ -201,26 +227,3 @@ def _claim(origins, name, path, errors):
     tiles.TileError(path, f"gives {name}, as {origins[name]} does; left out")
   )
   return False
-
-
-def _convert(source, directory, path):
-  """Makes the tiles of one input; a task of its own for a process.
-
-  Returns:
-    A list of paths and one of `tiles.TileError`.
-  """
-  if source.kind == "major_tom":
-    return patch_collections.convert_major_tom(
-      path, directory, source.default_baseline
-    )
-  convert = safe_products.convert_safe
-  if source.kind == "bigearthnet":
-    convert = patch_collections.convert_bigearthnet
-  paths, errors = [], []
-  with sources.collect(errors, path):
-    if source.kind == "tiles" and path.name.endswith("_s2.tif"):
-      source.describe(path)  # that a name tells nothing is told here
-      paths.append(path)
-    else:
-      paths.append(convert(path, directory, source.default_baseline))
-  return paths, errors

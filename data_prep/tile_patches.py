@@ -54,21 +54,20 @@ class TilePatches:
     for number in np.unique(strip):
       yield index[strip == number]
 
-  def cut(self, index):
-    """Cuts some patches.
+  def read(self, index):
+    """Reads some patches as the tile has them.
 
     Args:
       index: Indices of patches, shape `[m]`, m > 0.
 
     Returns:
-      A dict of the features of a record, each with a leading axis of patches,
-      and a Counter of the patches left out for what they show.
+      Pixels of the scene's bands, shape `[m, size, size, bands]`.
 
     Raises:
-      tiles.TileError: If the tile or the DEM cannot be read.
+      tiles.TileError: If the tile cannot be read.
     """
-    chosen, size = self.chosen, self.size
-    rows, cols = chosen.rows[index], chosen.cols[index]
+    size = self.size
+    rows, cols = self.chosen.rows[index], self.chosen.cols[index]
     top, left = rows.min(), cols.min()
     pixels = self.tile.read(
       self.scene.bands,
@@ -81,8 +80,27 @@ class TilePatches:
       pixels, (size, size), (0, 1)
     )
     # Band by band in memory, where the tile is so.
-    patches = np.moveaxis(windows[rows - top, cols - left], 1, -1)
-    features, keep, left_out = self.scene.prepare(patches)
+    return np.moveaxis(windows[rows - top, cols - left], 1, -1)
+
+  def cut(self, index, pixels=None):
+    """Cuts some patches.
+
+    Args:
+      index: Indices of patches, shape `[m]`, m > 0.
+      pixels: As of `read`, where that was done already.
+
+    Returns:
+      A dict of the features of a record, each with a leading axis of patches,
+      and a Counter of the patches left out for what they show.
+
+    Raises:
+      tiles.TileError: If the tile or the DEM cannot be read.
+    """
+    chosen, size = self.chosen, self.size
+    rows, cols = chosen.rows[index], chosen.cols[index]
+    features, keep, left_out = self.scene.prepare(
+      self.read(index) if pixels is None else pixels
+    )
     if not keep.all():
       features = {name: values[keep] for name, values in features.items()}
       rows, cols, index = rows[keep], cols[keep], index[keep]

@@ -372,9 +372,44 @@ def write_planes(path, planes, *, bands, grid, dtype, date):
   )
 
 
-def _write(path, pixels, bands, grid, date, **layout):
+def write_codes(path, codes, *, band, grid, date, colors, no_data):
+  """Writes a tile of codes that viewers show in colours; whole, or not at all.
+
+  Args:
+    path: The file to write; its folder exists.
+    codes: Array of uint8, shape `[grid.height, grid.width]`.
+    band: Name of the band.
+    grid: A `Grid`.
+    date: `datetime.datetime` at which the tile was seen.
+    colors: RGB of codes 0, 1, ..., uint8, shape `[n, 3]`, n <= 256; all others
+      are white.
+    no_data: The code of pixels that have none.
+
+  Raises:
+    ValueError: If the codes have another shape than the grid.
+  """
+  if codes.shape != (grid.height, grid.width):
+    raise ValueError(f"{codes.shape} codes on {grid.height, grid.width} pixels")
+  palette = np.full((3, 256), 65535, np.uint16)
+  # 255 times 257 is 65535.
+  palette[:, : len(colors)] = np.transpose(colors).astype(np.uint16) * 257
+  _write(
+    path,
+    codes,
+    (band,),
+    grid,
+    date,
+    photometric="palette",
+    colormap=palette,
+    dtype=np.uint8,
+    more_tags=[(_GDAL_NO_DATA, "s", 0, str(no_data), True)],
+  )
+
+
+def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
   """Writes a GeoTIFF under another name first."""
   path = pathlib.Path(path)
+  layout = {"photometric": "minisblack", **layout}
   names = "".join(
     f'<Item name="DESCRIPTION" sample="{i}" role="description">'
     f"{saxutils.escape(band)}</Item>"
@@ -390,6 +425,7 @@ def _write(path, pixels, bands, grid, date, **layout):
     (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, grid.west, grid.north, 0.0), True),
     (_GEO_KEYS, "H", len(keys), keys, True),
     (_GDAL_METADATA, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True),
+    *more_tags,
   ]
   # A name of this process alone: a second writer cannot spoil the file.
   temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -397,7 +433,6 @@ def _write(path, pixels, bands, grid, date, **layout):
     tifffile.imwrite(
       temporary,
       pixels,
-      photometric="minisblack",
       compression="zlib",
       compressionargs={"level": 1},
       predictor=np.dtype(layout["dtype"]).kind in "iu",

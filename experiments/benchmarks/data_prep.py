@@ -29,7 +29,6 @@ import rasterio.transform
 import rasterio.warp
 import rasterio.windows
 from array_record.python import array_record_data_source
-from scipy import ndimage
 
 from data_prep import (
   climate_maps,
@@ -40,8 +39,8 @@ from data_prep import (
   records,
   tiles,
 )
+from experiments.benchmarks.noise import PRODUCT, make_planes
 
-PRODUCT = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
 CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "sentinel2")
 # All of the tile is train.
 CONFIG = dataclasses.replace(
@@ -52,18 +51,6 @@ CONFIG = dataclasses.replace(
   ),
 )
 SIZE = CONFIG.patches.size
-
-
-def make_planes(side):
-  """Yields bands: smooth noise and a little rough noise, as of a landscape."""
-  rng = np.random.default_rng(0)
-  yield np.full((side, side), 4, np.uint16)
-  for _ in products.BANDS:
-    coarse = rng.normal(size=(side // 8 + 2, side // 8 + 2))
-    smooth = ndimage.zoom(ndimage.gaussian_filter(coarse, 2), 8, order=1)
-    plane = 3000 + 4000 * smooth[:side, :side]
-    plane += rng.normal(0, 40, (side, side))
-    yield np.clip(plane, 1001, 16000).astype(np.uint16)
 
 
 def write_tiles(folder, side):

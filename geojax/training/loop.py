@@ -11,7 +11,14 @@ import numpy as np
 import tqdm
 
 from geojax import centers, encodings
-from geojax.training import checkpoint, interrupt, logs, pipeline, sharding
+from geojax.training import (
+  checkpoint,
+  data_info,
+  interrupt,
+  logs,
+  pipeline,
+  sharding,
+)
 from geojax.training import config as config_lib
 from geojax.training import evaluate as evaluate_lib
 from geojax.training import progress as progress_lib
@@ -113,6 +120,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
   # What cannot be run leaves the workdir free for what can.
   first = jax.process_index() == 0
   if first:
+    data_info.save(data_info.describe(config.data.name, dataset), workdir)
     config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
   scale = {"offset": dataset.offset, "divisor": dataset.divisor}
   where = {"mesh": mesh} if config.parallel == "jit" else {"axis_name": "data"}
@@ -232,6 +240,39 @@ def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
   mesh = sharding.create_mesh(config.model_devices)
+  state = restore_state(config, workdir, dataset.image_shape, mesh, best=best)
+  return Run(
+    config=config,
+    dataset=dataset,
+    state=state,
+    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
+  )
+
+
+def restore_state(
+  config,
+  workdir: pathlib.Path,
+  image_shape: tuple[int, int, int],
+  mesh,
+  *,
+  best: bool = False,
+) -> state_lib.TrainState:
+  """Restores the state of a workdir's checkpoint, without its data.
+
+  Args:
+    config: The run's config.
+    workdir: Folder of the run.
+    image_shape: `(patch, patch, bands)` of its records.
+    mesh: As of `sharding.create_mesh`.
+    best: As of `load`.
+
+  Returns:
+    The state, on the devices of the mesh.
+
+  Raises:
+    ConfigError: There is no checkpoint yet.
+    CheckpointError: The checkpoint cannot be read.
+  """
   checkpointer = checkpoint.Checkpointer(
     workdir, keep=config.checkpoints_to_keep, read_only=True
   )
@@ -241,8 +282,9 @@ def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
     )
   state = state_lib.create_state(
     config,
-    image_shape=dataset.image_shape,
-    mixture=_initial_mixture(config, dataset, resumed=True),
+    image_shape=image_shape,
+    # The checkpoint holds the centers; here it takes but their shapes.
+    mixture=_initial_mixture(config, None, resumed=True),
   )
   state = jax.device_put(
     state,
@@ -254,12 +296,7 @@ def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
       state, step=record["best_step"], report=_tell
     )
   checkpointer.close()
-  return Run(
-    config=config,
-    dataset=dataset,
-    state=state,
-    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
-  )
+  return state
 
 
 class _Trace:

@@ -113,7 +113,13 @@ def test_an_unknown_key_names_the_nearest(tmp_path):
 
 
 @pytest.mark.parametrize(
-  "command", ["experiments.main", "experiments.evaluate", "data_prep.build"]
+  "command",
+  [
+    "experiments.main",
+    "experiments.evaluate",
+    "experiments.predict",
+    "data_prep.build",
+  ],
 )
 def test_no_command_imports_tensorflow(command):
   code = f"import sys, {command}; assert 'tensorflow' not in sys.modules"

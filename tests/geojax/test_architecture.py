@@ -17,6 +17,7 @@ LEVELS = {
   "losses": 3,
   "metrics": 3,
   "baselines": 4,
+  "prediction": 4,
   "training": 5,
   "predict": 6,
 }

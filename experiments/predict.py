@@ -1,0 +1,70 @@
+"""Asks a trained run where, in which climate and when tiles were seen.
+
+  python experiments/predict.py --workdir=DIR TILE [TILE ...] --output=OUT
+
+A tile is what the run's data set could be built from: a GeoTIFF, or a .SAFE
+product, a folder or zip, of which a tile is made in OUT/tiles first. Patches,
+cloud rule and scale are those of the run. Leaves in OUT/<name of the tile>
+`prediction.json`, `prediction.png` and `climate_zones.tif`.
+
+Exits with 0; with 1 if there is no prediction, and with 3 if there are some but
+not of all tiles.
+"""
+
+import pathlib
+import sys
+
+from absl import app, flags
+
+from experiments import command, tile_batch
+from geojax import predict
+
+_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_OUTPUT = flags.DEFINE_string("output", "predictions", "Folder to write to.")
+_COMBINE = flags.DEFINE_enum(
+  "combine",
+  "mean",
+  ["mean", "product"],
+  "How the patches' mixtures make one of the tile.",
+)
+_NUM_INDEPENDENT = flags.DEFINE_float(
+  "num_independent",
+  1.0,
+  "For --combine=product: how many independent patches all are worth.",
+  lower_bound=1e-6,
+)
+_STRIDE = flags.DEFINE_integer(
+  "stride",
+  None,
+  "Pixels from one patch to the next; by default a patch's size.",
+  lower_bound=1,
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+  "batch_size", None, "Patches at a time, where memory is short.", lower_bound=1
+)
+
+
+def main(argv):
+  """Runs the command."""
+  with command.running(argv[:1]):
+    if len(argv) < 2:
+      raise app.UsageError("no tile given")
+    told, errors = tile_batch.predict_tiles(
+      predict.load(_WORKDIR.value, batch_size=_BATCH_SIZE.value),
+      argv[1:],
+      pathlib.Path(_OUTPUT.value),
+      stride=_STRIDE.value,
+      how=_COMBINE.value,
+      num_independent=_NUM_INDEPENDENT.value,
+    )
+  for folder, found in told.items():
+    print(tile_batch.one_line(folder, found))
+  for error in errors:
+    print(f"predict.py: {error}", file=sys.stderr)
+  if errors:
+    sys.exit(3 if told else 1)
+
+
+if __name__ == "__main__":
+  flags.mark_flag_as_required("workdir")
+  app.run(main)

@@ -1,0 +1,237 @@
+"""One tile predicted: its patches, streamed, and all of them together."""
+
+import collections
+import concurrent.futures
+import dataclasses
+
+import numpy as np
+
+from data_prep import tile_patches, tiles
+from geojax import cell_regions, predict, sphere
+
+# Cells of a tile's map: 7,800 km^2 each, 88 km wide.
+NUM_CELLS = 2**16
+_RGB = (("red", "green", "blue"), ("B04", "B03", "B02"))
+# The picture's longer side has about so many pixels, or more.
+_PICTURE_SIDE = 500
+
+
+@dataclasses.dataclass(frozen=True)
+class TilePrediction:
+  """What a run says of a tile, and what is known of it.
+
+  Attributes:
+    patches: The `tile_patches.TilePatches`.
+    rows: First rows of the patches that were clear, shape `[n]`.
+    cols: Their first columns, shape `[n]`.
+    of_patches: Their `predict.Prediction`, without logits.
+    areas_km2: Areas of their credible regions of `predict.LEVELS`, shape `[n,
+      3]`, or None of a regression.
+    left_out: How many patches were left out, by reason.
+    tile: The `predict.Prediction` of all together, one row.
+    cell_probs: Probabilities of the tile's place by cell of the equal-area
+      grid, shape `[NUM_CELLS]`, or None of a regression.
+    picture: Red, green and blue of the patches, NaN elsewhere, `[h, w, 3]`.
+  """
+
+  patches: tile_patches.TilePatches
+  rows: np.ndarray
+  cols: np.ndarray
+  of_patches: predict.Prediction
+  areas_km2: np.ndarray | None
+  left_out: collections.Counter
+  tile: predict.Prediction
+  cell_probs: np.ndarray | None
+  picture: np.ndarray
+
+  @property
+  def place_true(self):
+    """Unit vector of the tile's middle."""
+    grid = self.patches.tile.grid
+    lat, lon = grid.pixel_to_latlon((grid.height - 1) / 2, (grid.width - 1) / 2)
+    return sphere.latlon_to_unit(lat, lon)
+
+  @property
+  def day_true(self):
+    """Day of the year on which the tile was seen."""
+    return self.patches.scene.date.timetuple().tm_yday
+
+  @property
+  def cell_levels(self):
+    """As of `cell_regions.cell_levels`, or None."""
+    if self.cell_probs is None:
+      return None
+    return cell_regions.cell_levels(self.cell_probs)
+
+  @property
+  def climate_mapped(self):
+    """Fraction of all patches in each zone of the climate map, `[31]`."""
+    return self.patches.chosen.climate.mean(axis=0)
+
+  def zone_grid(self, stride):
+    """Predicted zones, a pixel a patch, and where they lie.
+
+    Args:
+      stride: Pixels from one patch to the next.
+
+    Returns:
+      Zones, int, -1 where no patch was clear, shape `[r, c]`, and their
+      `tiles.Grid`. With patches that overlap, a pixel is a patch's middle.
+    """
+    of_tile, chosen = self.patches.tile.grid, self.patches.chosen
+    margin = (self.patches.size - stride) / 2
+    grid = dataclasses.replace(
+      of_tile,
+      height=int(chosen.rows.max()) // stride + 1,
+      width=int(chosen.cols.max()) // stride + 1,
+      west=of_tile.west + margin * of_tile.pixel_width,
+      north=of_tile.north - margin * of_tile.pixel_height,
+      pixel_width=stride * of_tile.pixel_width,
+      pixel_height=stride * of_tile.pixel_height,
+    )
+    zones = np.full((grid.height, grid.width), -1)
+    zones[self.rows // stride, self.cols // stride] = np.argmax(
+      self.of_patches.climate_probs, axis=-1
+    )
+    return zones, grid
+
+
+def predict_tile(
+  predictor, patches, *, how="mean", num_independent=1.0, progress=None
+):
+  """Predicts a tile, some rows of it at a time.
+
+  The next rows are read while the model is at work.
+
+  Args:
+    predictor: As of `predict.load`.
+    patches: `tile_patches.TilePatches`, by `unseen.whole_tile_config`.
+    how: As of `Predictor.combine`.
+    num_independent: Likewise.
+    progress: Called with the number of patches that are done, again and again.
+
+  Returns:
+    A `TilePrediction`.
+
+  Raises:
+    tiles.TileError: If the tile cannot be read, or no patch of it is clear.
+  """
+  rows, found, sums, areas = [], [], [], []
+  painter, left_out = _Painter(patches), collections.Counter()
+  for images, corners in _batches(
+    patches, predictor.batch_size, painter, left_out, progress
+  ):
+    prediction = predictor.predict(images)
+    sums.append(predict.sum_up(prediction))
+    if prediction.logits is not None:
+      areas.append(prediction.credible_area_km2())
+    # Logits of all patches may be many: their sums are enough.
+    found.append(dataclasses.replace(prediction, logits=None))
+    rows.append(corners)
+  if not found:
+    reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+    raise tiles.TileError(
+      patches.tile.path, f"no clear patch ({reasons or 'smaller than one'})"
+    )
+  tile = predictor.combine(
+    sum(sums[1:], sums[0]), how=how, num_independent=num_independent
+  )
+  first_rows, first_cols = np.concatenate(rows).T
+  return TilePrediction(
+    patches=patches,
+    rows=first_rows,
+    cols=first_cols,
+    of_patches=predict.Prediction(
+      **{
+        name: np.concatenate([getattr(part, name) for part in found])
+        for name in ("place", "climate_probs", "date_mean")
+      }
+    ),
+    areas_km2=np.concatenate(areas) if areas else None,
+    left_out=left_out,
+    tile=tile,
+    cell_probs=(
+      None if tile.logits is None else tile.probability_map(NUM_CELLS)[0]
+    ),
+    picture=painter.picture,
+  )
+
+
+def _batches(patches, batch_size, painter, left_out, progress):
+  """Yields clear patches in whole batches, but for the last.
+
+  Rows of a tile hold no whole number of batches, and what fills one up takes as
+  long as patches do. Along the way all patches are painted and counted.
+  """
+  every = np.arange(len(patches.chosen.rows))
+  images, corners = [], []
+  for index, pixels, features, missing in _read_ahead(
+    patches, list(patches.read_together(every))
+  ):
+    painter.add(index, pixels)
+    left_out.update(missing)
+    images.append(features["image"])
+    corners.append(np.stack([features["row"], features["col"]], axis=1))
+    whole = sum(map(len, images)) // batch_size * batch_size
+    if whole:
+      ready = [np.concatenate(parts) for parts in (images, corners)]
+      yield tuple(part[:whole] for part in ready)
+      images, corners = ([part[whole:].copy()] for part in ready)
+    if progress is not None:
+      progress(len(index))
+  if sum(map(len, images)):
+    yield np.concatenate(images), np.concatenate(corners)
+
+
+def _read_ahead(patches, groups):
+  """Yields groups of patches, read and cut, the next one in the background."""
+
+  def read(index):
+    pixels = patches.read(index)
+    return index, pixels, *patches.cut(index, pixels)
+
+  with concurrent.futures.ThreadPoolExecutor(1) as reader:
+    ahead = None
+    for group in groups:
+      now, ahead = ahead, reader.submit(read, group)
+      if now is not None:
+        yield now.result()
+    if ahead is not None:
+      yield ahead.result()
+
+
+class _Painter:
+  """A small picture of a tile, put together of its patches."""
+
+  def __init__(self, patches):
+    grid, size = patches.tile.grid, patches.size
+    self._patches = patches
+    # Squares of pixels that are averaged, of which a patch has a whole number.
+    self._square = max(
+      side
+      for side in range(1, size + 1)
+      if size % side == 0
+      and (side == 1 or max(grid.height, grid.width) // side >= _PICTURE_SIDE)
+    )
+    bands = patches.scene.bands
+    rgb = next((rgb for rgb in _RGB if set(rgb) <= set(bands)), bands[:1] * 3)
+    self._bands = [bands.index(band) for band in rgb]
+    # Up to where the last patches end.
+    chosen = patches.chosen
+    shape = [
+      int(first.max(initial=0) + size) // self._square
+      for first in (chosen.rows, chosen.cols)
+    ]
+    self.picture = np.full((*shape, 3), np.nan, np.float32)
+
+  def add(self, index, pixels):
+    """Adds patches, pixels of shape `[m, size, size, bands]`."""
+    side = self._square
+    count = self._patches.size // side
+    rgb = pixels[..., self._bands]
+    small = rgb.reshape(-1, count, side, count, side, 3).mean((2, 4))
+    chosen = self._patches.chosen
+    for patch, row, col in zip(
+      small, chosen.rows[index] // side, chosen.cols[index] // side, strict=True
+    ):
+      self.picture[row : row + count, col : col + count] = patch

@@ -1,0 +1,214 @@
+"""A trained run as a function: patches in; where, which climate and when out.
+
+  run = predict.load("runs/base")
+  found = run.predict(patches)
+  found.lat_lon, found.climate_probs, found.day, found.day_spread()
+
+Config, scale, bands and parameters are those of the workdir; the data set that
+it was trained on need not be there.
+"""
+
+import pathlib
+
+import jax
+import numpy as np
+
+from geojax import encodings, prediction, sphere
+from geojax.prediction import LEVELS, Prediction, Sums, sum_up
+from geojax.training import config as config_lib
+from geojax.training import data_info, loop, sharding
+from geojax.training import step as step_lib
+from geojax.training import workdir as workdir_lib
+
+__all__ = ["LEVELS", "Prediction", "Predictor", "Sums", "load", "sum_up"]
+
+# A batch's pixels by default: few enough for the widest features of the
+# encoder to take a few hundred MB.
+_PIXELS_PER_BATCH = 2**19
+
+
+class Predictor:
+  """A trained run; `load` makes it.
+
+  Attributes:
+    config: The run's config.
+    data: Bands, scale and type of its patches, a `data_info.DataInfo`.
+    batch_size: Patches at a time.
+  """
+
+  def __init__(self, config, data, variables, mesh, batch_size):
+    """See `load`."""
+    self.config, self.data, self.batch_size = config, data, batch_size
+    self._mesh, self._variables = mesh, variables
+    forward = step_lib.make_forward(
+      config, offset=data.offset, divisor=data.divisor
+    )
+
+    def say(variables, images):
+      found = forward(variables, images)
+      if variables["params"]["mixture"]:
+        found["coords"] = found["coords"] / config.mixture.temperature
+      probs = step_lib.decode_climate_and_day(found)["climate_probs"]
+      return {
+        "coords": found["coords"],
+        "climate_probs": probs,
+        "date": found["date"],
+      }
+
+    self._forward = jax.jit(say)
+    decode = step_lib.make_decoders(config)[config.mixture.decoder]
+    self._decode = jax.jit(
+      lambda coords, parameters: (
+        decode(coords, **parameters)
+        if parameters
+        else encodings.coordinates_to_unit(coords)
+      )
+    )
+    self._mixture = jax.device_get(variables["params"]["mixture"])
+
+  def forward(self, patches):
+    """The model alone, batch by batch; see `predict`.
+
+    Args:
+      patches: As of `predict`.
+
+    Returns:
+      NumPy arrays: `coords`, a mixture's logits over its temperature `[n,
+      centers]` or encoded coordinates `[n, 3]`; `climate_probs` `[n, 31]`;
+      `date`, encoded, `[n, 2]`.
+
+    Raises:
+      ValueError: As of `predict`.
+    """
+
+    def forward(images):
+      batch = sharding.put_batch({"image": images}, self._mesh)
+      return self._forward(self._variables, batch["image"])
+
+    return prediction.in_batches(
+      forward, self._checked(patches), self.batch_size
+    )
+
+  def predict(self, patches) -> Prediction:
+    """Predicts patches.
+
+    Args:
+      patches: Raw values as the run's records hold them, such as reflectance
+        times 10,000: shape `[n, patch, patch, bands]`, in the type and order of
+        bands of `data`. They are scaled as in training.
+
+    Returns:
+      A `Prediction` of `n` rows.
+
+    Raises:
+      ValueError: If size, bands or type are others, or there is no patch.
+    """
+    found = self.forward(patches)
+    return self._prediction(
+      found["coords"], found["climate_probs"], 2 * found["date"] - 1
+    )
+
+  def combine(
+    self, sums: Sums, *, how: str = "mean", num_independent: float = 1.0
+  ) -> Prediction:
+    """Combines patches of one place and date, of a tile, to one answer.
+
+    Climate shares are means over patches. For where and when, a patch counts by
+    its share of land. Days go by the mean of sine and cosine. Mixtures share
+    their centers, so they combine to a mixture again, of weights that are
+
+    - "mean": the mean of the weights. The mean of the densities: what holds of
+      a patch of the tile picked at random.
+    - "product": proportional to the product of the weights, each to the power
+      of `num_independent` over the number of patches. Each patch bears witness
+      to the center that the tile belongs to, all centers alike beforehand;
+      patches of one tile resemble each other, so that all of them are worth
+      few. 1 is the geometric mean.
+
+    A regression's places are averaged either way.
+
+    Args:
+      sums: Of all patches.
+      how: "mean" or "product".
+      num_independent: For "product", how many independent patches all are
+        worth, > 0.
+
+    Returns:
+      A `Prediction` of one row.
+
+    Raises:
+      ValueError: If `how` is neither, or `num_independent` not above 0.
+    """
+    if how not in ("mean", "product"):
+      raise ValueError(f"how must be mean or product, found {how!r}")
+    if not num_independent > 0:
+      raise ValueError(f"num_independent must be > 0, found {num_independent}")
+    if not self._mixture:
+      coords = encodings.encode_coordinates(*sphere.unit_to_latlon(sums.weight))
+    elif how == "mean":
+      # A weight that no patch gives at all underflows.
+      coords = np.log(np.maximum(sums.weight / sums.land, 1e-37))
+    else:
+      coords = sums.log_weight * (num_independent / sums.land)
+    return self._prediction(
+      np.float32(coords)[None],
+      np.float32(sums.climate_probs / sums.count)[None],
+      np.float32(sums.date_mean / sums.land)[None],
+    )
+
+  def _prediction(self, coords, climate_probs, date_mean):
+    def decode(coords):
+      return self._decode(coords, self._mixture)
+
+    return Prediction(
+      place=prediction.in_batches(
+        decode, coords, min(len(coords), self.batch_size)
+      ),
+      climate_probs=climate_probs,
+      date_mean=date_mean,
+      **({"logits": coords, **self._mixture} if self._mixture else {}),
+    )
+
+  def _checked(self, patches):
+    patches, data = np.asarray(patches), self.data
+    if patches.ndim != 4 or patches.shape[1:] != data.image_shape:
+      size, _, bands = data.image_shape
+      raise ValueError(
+        f"patches must have shape [n, {size}, {size}, {bands}], bands"
+        f" {' '.join(data.bands)}; found {list(patches.shape)}"
+      )
+    if patches.dtype != np.dtype(data.dtype):
+      raise ValueError(
+        f"patches must be raw {data.dtype}, as the records of {data.name} are;"
+        f" found {patches.dtype}"
+      )
+    if not len(patches):
+      raise ValueError("no patch to predict")
+    return patches
+
+
+def load(workdir, *, batch_size: int | None = None) -> Predictor:
+  """Loads a trained run, from its workdir alone.
+
+  Args:
+    workdir: Folder of the run.
+    batch_size: Patches at a time, rounded up to a multiple of the devices; by
+      default what makes about 2^19 pixels on each of them.
+
+  Returns:
+    The run as a `Predictor`.
+
+  Raises:
+    training.errors.ConfigError: There is no trained run in the workdir.
+  """
+  workdir = pathlib.Path(workdir)
+  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
+  data = data_info.load(workdir)
+  mesh = sharding.create_mesh(config.model_devices)
+  state = loop.restore_state(config, workdir, data.image_shape, mesh)
+  devices = mesh.shape["data"]
+  if batch_size is None:
+    height, width, _ = data.image_shape
+    batch_size = devices * max(1, _PIXELS_PER_BATCH // (height * width))
+  batch_size = -(-batch_size // devices) * devices
+  return Predictor(config, data, state.evaluated, mesh, batch_size)

@@ -1,0 +1,125 @@
+"""What the records of a run hold, kept beside its config.
+
+A trained model is of use only with patches made as those it was trained on. So
+the workdir says how: a run predicts where its data set is long gone.
+"""
+
+import dataclasses
+import json
+import pathlib
+
+import numpy as np
+
+from geojax.training.errors import ConfigError, DatasetError
+
+FILE = "data.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+  """What the images of a data set are.
+
+  Attributes:
+    name: `<builder>/<config>`, such as "geo_tiles/earth".
+    image_shape: `(patch, patch, bands)`.
+    dtype: Name of the images' NumPy dtype.
+    bands: A name for each band.
+    scale: `(offset, divisor)` of each band, as of `pipeline.Dataset`.
+    settings: All that shaped the records, as the builder keeps it.
+  """
+
+  name: str
+  image_shape: tuple[int, int, int]
+  dtype: str
+  bands: tuple[str, ...]
+  scale: tuple[tuple[float, float], ...]
+  settings: dict
+
+  @property
+  def offset(self):
+    """Raw value of each band that is scaled to 0, float32, shape `[bands]`."""
+    return np.array(self.scale, np.float32)[:, 0]
+
+  @property
+  def divisor(self):
+    """Raw difference that is scaled to 1, float32, shape `[bands]`."""
+    return np.array(self.scale, np.float32)[:, 1]
+
+
+def describe(name, dataset) -> DataInfo:
+  """Describes a data set.
+
+  Args:
+    name: Its name, as of the config.
+    dataset: A `pipeline.Dataset`.
+
+  Returns:
+    Its `DataInfo`.
+  """
+  metadata = dataset.builder.info.metadata
+  return DataInfo(
+    name=name,
+    image_shape=dataset.image_shape,
+    dtype=np.dtype(dataset.builder.info.features["image"].np_dtype).name,
+    bands=dataset.bands,
+    scale=tuple(map(tuple, metadata["scale"])),
+    settings=dict(metadata.get("settings", {})),
+  )
+
+
+def save(info: DataInfo, workdir: pathlib.Path) -> None:
+  """Writes a run's `data.json`, whole or not at all.
+
+  Args:
+    info: What its records hold.
+    workdir: Folder of the run.
+
+  Raises:
+    DatasetError: The run was begun on records of another kind, of the same
+      name; names the keys that differ.
+  """
+  path = workdir / FILE
+  ours = json.loads(json.dumps(dataclasses.asdict(info)))
+  if path.exists():
+    theirs = json.loads(path.read_text())
+    differing = [key for key in ours if ours[key] != theirs.get(key)]
+    if differing:
+      raise DatasetError(
+        f"{workdir} holds a run on {info.name} as it was before it was built"
+        f" anew: {', '.join(differing)} differ from those of {path}. Take"
+        " another --workdir, or build the data set as it was"
+      )
+    return
+  partial = path.with_suffix(".partial")
+  partial.write_text(json.dumps(ours, indent=2) + "\n")
+  partial.replace(path)
+
+
+def load(workdir: pathlib.Path) -> DataInfo:
+  """Reads a run's `data.json`.
+
+  Args:
+    workdir: Folder of the run.
+
+  Returns:
+    What its records hold.
+
+  Raises:
+    ConfigError: There is no such file; says what makes one.
+  """
+  path = workdir / FILE
+  if not path.exists():
+    raise ConfigError(
+      f"{path} is missing, which tells bands and scale of the run's patches."
+      " The command that trained the run writes it: give it once more; a run"
+      " that is done takes no further step"
+    )
+  found = json.loads(path.read_text())
+  return DataInfo(
+    **{
+      **found,
+      "image_shape": tuple(found["image_shape"]),
+      "bands": tuple(found["bands"]),
+      "scale": tuple(map(tuple, found["scale"])),
+    }
+  )

@@ -1,0 +1,304 @@
+"""Tiles are predicted as their records would be, and a bad one stops none."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+
+from data_prep import build, geo_tiles, products, tiles
+from experiments import tile_batch
+from experiments.benchmarks import predict as benchmark
+from geojax import climate, predict
+from geojax.training import config as config_lib
+from geojax.training import data_info
+from geojax.training.errors import ConfigError
+
+_ROOT = pathlib.Path(__file__).parents[2]
+AFTER = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
+BEFORE = "S2A_MSIL2A_20200110T101411_N0213_R022_T36SWD_20200110T120000"
+GRID = tiles.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+
+
+def small_config(coords="mvmf"):
+  config = config_lib.default_config()
+  config.model.depths = (1,)
+  config.model.widths = (16,)
+  config.model.patch_size = 8
+  config.mixture.num_centers = 64
+  config.loss.coords = coords
+  return config
+
+
+def make_run(folder, name, coords="mvmf"):
+  data = benchmark.describe_tiles(name)
+  benchmark.write_untrained_run(folder, small_config(coords), data)
+  return predict.load(folder)
+
+
+def make_pixels(seed=0):
+  pixels = np.random.default_rng(seed).integers(1, 9000, (11, 300, 400))
+  pixels[0] = 4
+  # One of six patches is clouded.
+  pixels[0, :128, 128:256] = 9
+  return pixels.astype(np.uint16)
+
+
+def write_tile(folder, name=AFTER, pixels=None, grid=GRID):
+  folder.mkdir(exist_ok=True)
+  path = folder / f"{name}_s2.tif"
+  tiles.write_planes(
+    path,
+    make_pixels() if pixels is None else pixels,
+    bands=products.BANDS_11,
+    grid=grid,
+    dtype="uint16",
+    date=None,
+  )
+  return path
+
+
+def run_command(predictor, inputs, output, stride=None, **combine):
+  combine = {"how": "mean", "num_independent": 1.0, **combine}
+  return tile_batch.predict_tiles(
+    predictor, inputs, output, stride=stride, **combine
+  )
+
+
+@pytest.fixture(scope="module")
+def sentinel2(tmp_path_factory):
+  return make_run(tmp_path_factory.mktemp("run"), "sentinel2")
+
+
+@pytest.fixture(scope="module")
+def earth(tmp_path_factory):
+  return make_run(tmp_path_factory.mktemp("run"), "earth_smoke")
+
+
+def test_a_tile_is_predicted_as_its_records(sentinel2, tmp_path):
+  path = write_tile(tmp_path / "in")
+  told, errors = run_command(sentinel2, [path], tmp_path / "out")
+  assert not errors
+  (folder,), (found,) = told.keys(), told.values()
+  assert json.loads((folder / "prediction.json").read_text()) == found
+  assert found["patches"] == {
+    "count": 5,
+    "size": 128,
+    "left_out": {products.CLOUD: 1},
+  }
+  # The builder makes records of the same tile; offset and clouds are its own.
+  build.build(
+    "sentinel2",
+    tmp_path,
+    tmp_path / "in",
+    split={"validation": 0.0, "test": 0.0},
+  )
+  folder = tmp_path / "geo_tiles/sentinel2/1.0.0"
+  records = tfds.builder_from_directory(folder).as_data_source("train")
+  records = {(int(r["row"]), int(r["col"])): r for r in records}
+  per_patch = {(p["row"], p["col"]): p for p in found["per_patch"]}
+  assert per_patch.keys() == records.keys()
+  images = np.stack([records[key]["image"] for key in per_patch])
+  expected = sentinel2.predict(images)
+  for i, (key, patch) in enumerate(per_patch.items()):
+    where, record = patch["where"], records[key]
+    np.testing.assert_allclose(
+      [where["lat"], where["lon"]],
+      [expected.lat_lon[0][i], expected.lat_lon[1][i]],
+      atol=2e-3,
+    )
+    np.testing.assert_allclose(
+      [where["truth"]["lat"], where["truth"]["lon"]],
+      [record["lat"], record["lon"]],
+      atol=1e-3,
+    )
+    np.testing.assert_allclose(patch["when"]["day"], expected.day[i], atol=0.1)
+    for zone, share in patch["climate"]["zones"].items():
+      probability = expected.climate_probs[i, climate.ZONES.index(zone)]
+      np.testing.assert_allclose(share, probability, atol=1e-3)
+  assert found["when"]["truth"]["day"] == 186
+  tile = sentinel2.combine(predict.sum_up(expected))
+  np.testing.assert_allclose(
+    found["where"]["lat"], tile.lat_lon[0][0], atol=1e-2
+  )
+
+
+def test_the_zones_lie_where_the_patches_do(sentinel2, tmp_path):
+  path = write_tile(tmp_path / "in")
+  (folder,), _ = run_command(sentinel2, [path], tmp_path / "out")
+  zones = tiles.open_tile(folder / "climate_zones.tif", "uint8")
+  # 2 x 3 patches of 1,280 m from the tile's corner, in its projection.
+  assert zones.grid == tiles.Grid(
+    2, 3, 600000.0, 5500020.0, 1280.0, 1280.0, 32633
+  )
+  codes = zones.read(["climate zone"])[..., 0]
+  assert codes[0, 1] == 255
+  found = json.loads((folder / "prediction.json").read_text())
+  for patch in found["per_patch"]:
+    likeliest = next(iter(patch["climate"]["zones"]))
+    zone = codes[patch["row"] // 128, patch["col"] // 128]
+    assert climate.ZONES[zone] == likeliest
+
+
+def test_overlapping_patches_are_pixels_about_their_middles(earth, smoke):
+  path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  (folder,), errors = run_command(earth, [path], smoke / "out", stride=10)
+  assert not errors
+  of_tile = tiles.open_tile(path).grid
+  zones = tiles.open_tile(folder / "climate_zones.tif").grid
+  assert (zones.height, zones.width) == (8, 8)
+  np.testing.assert_allclose(zones.west, of_tile.west + 11 / 15)
+  np.testing.assert_allclose(zones.north, of_tile.north - 11 / 15)
+  np.testing.assert_allclose(zones.pixel_width, 10 / 15)
+
+
+def test_regions_hold_each_other_and_the_truth_has_its_level(earth, smoke):
+  path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  (found,) = run_command(earth, [path], smoke / "out")[0].values()
+  where = found["where"]
+  inner, middle, outer = where["credible_regions"]
+  assert [r["level"] for r in (inner, middle, outer)] == [0.5, 0.8, 0.95]
+  cells = [set(map(tuple, r["cells_lat_lon"])) for r in (inner, middle, outer)]
+  assert cells[0] < cells[1] < cells[2]
+  for region, inside in zip((inner, middle, outer), cells, strict=True):
+    area = region["area_km2"] / region["cell_km2"]
+    assert len(inside) - 1 <= round(area, 3) <= len(inside)
+  assert 0 <= where["truth"]["credible_level"] <= 1
+  areas = [
+    r["area_km2"] for r in found["per_patch"][0]["where"]["credible_regions"]
+  ]
+  assert areas == sorted(areas)
+  shares = found["climate"]["predicted"]["classes"]
+  np.testing.assert_allclose(sum(shares.values()), 1, atol=0.01)
+
+
+def test_how_patches_are_combined_is_told_and_matters(earth, smoke):
+  path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  areas = []
+  for combine in (
+    {"how": "mean"},
+    {"how": "product", "num_independent": 50.0},
+  ):
+    (found,) = run_command(earth, [path], smoke / "out", **combine)[0].values()
+    assert found["combined_by"] == combine["how"]
+    assert found.get("num_independent") == combine.get("num_independent")
+    areas.append(found["where"]["credible_regions"][1]["area_km2"])
+  # Many witnesses are surer than any of them.
+  assert areas[1] < areas[0]
+
+
+def test_a_regression_has_places_without_regions(smoke, tmp_path):
+  predictor = make_run(tmp_path / "run", "earth_smoke", coords="mse")
+  path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  told, errors = run_command(predictor, [path], tmp_path / "out")
+  assert not errors
+  (folder,), (found,) = told.keys(), told.values()
+  assert "credible_regions" not in found["where"]
+  assert (folder / "prediction.png").stat().st_size > 10_000
+
+
+def test_bad_tiles_are_told_and_stop_no_other(sentinel2, tmp_path):
+  good = write_tile(tmp_path / "in")
+  clouded = make_pixels()
+  clouded[0] = 9
+  bad = {
+    write_tile(tmp_path / "in", BEFORE, clouded): "no clear patch (6 cloud)",
+    tmp_path / "missing_s2.tif": "no such file",
+    write_tile(tmp_path / "in", "nothing"): "no name of a Level-2A product",
+    write_tile(tmp_path / "twice"): "another tile's",
+  }
+  truncated = tmp_path / "in" / f"{AFTER[:-1]}1_s2.tif"
+  truncated.write_bytes(good.read_bytes()[:5000])
+  bad[truncated] = ""
+  told, errors = run_command(
+    sentinel2, [*list(bad)[:2], good, *list(bad)[2:]], tmp_path / "out"
+  )
+  assert [folder.name for folder in told] == [f"{AFTER}_s2"]
+  for error, (path, reason) in zip(errors, bad.items(), strict=True):
+    assert str(path) in str(error)
+    assert reason in str(error)
+
+
+def test_the_command_ends_with_3_where_a_tile_was_bad(smoke, tmp_path):
+  make_run(tmp_path / "run", "earth_smoke")
+  good = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+
+  def run(*inputs, workdir=tmp_path / "run"):
+    return subprocess.run(
+      [
+        *(sys.executable, "experiments/predict.py", f"--workdir={workdir}"),
+        *(*inputs, f"--output={tmp_path / 'out'}"),
+      ],
+      cwd=_ROOT,
+      env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+      capture_output=True,
+      text=True,
+      check=False,
+    )
+
+  done = run(good, "/nowhere.tif")
+  assert done.returncode == 3, done.stderr
+  assert "/nowhere.tif: no such file" in done.stderr
+  assert good.stem in done.stdout
+  files = {path.name for path in (tmp_path / "out" / good.stem).iterdir()}
+  assert files == {"prediction.json", "prediction.png", "climate_zones.tif"}
+  done = run(good, workdir=tmp_path)
+  assert done.returncode == 1
+  assert "no workdir of a run" in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+@pytest.mark.shared_data
+def test_a_real_scene(sentinel2, shared_data, tmp_path):
+  """One of its quarters is clouded by 30 %, the others by 9 % or less."""
+  folder = shared_data / "sentinel2/landcovernet/image1_36N_date-unknown"
+  names = (
+    *("Scene Classification Layer", "blue", "green", "red", "NIR"),
+    *("Vegetation Red Edge", "Vegetation Red Edge B06"),
+    *("Vegetation Red Edge B07", "Narrow NIR", "SWIR", "SWIR B12"),
+  )
+  opened = [
+    dataclasses.replace(tiles.open_tile(folder / f"{name}.tif"), bands=("b",))
+    for name in names
+  ]
+  planes = [tile.read(["b"])[..., 0] for tile in opened]
+  path = write_tile(tmp_path, BEFORE, planes, opened[0].grid)
+  told, errors = run_command(sentinel2, [path], tmp_path / "out")
+  assert not errors
+  (found,) = told.values()
+  assert found["patches"]["count"] == 3
+  truth = found["where"]["truth"]
+  np.testing.assert_allclose(
+    [truth["lat"], truth["lon"]], [36.14, 33.52], atol=0.03
+  )
+
+
+def test_a_run_whose_patches_come_from_no_tiles_is_refused(tmp_path):
+  predictor = make_run(tmp_path / "run", "sentinel2")
+  for name, message in (
+    ("geo_tiles/arrays", "come from no tiles"),
+    ("mine/own", "no tiles of the data set mine/own"),
+  ):
+    predictor.data = dataclasses.replace(predictor.data, name=name)
+    with pytest.raises(ConfigError, match=message):
+      run_command(predictor, [], tmp_path)
+  predictor.data = dataclasses.replace(
+    predictor.data, name="geo_tiles/sentinel2", settings={"colour": 1}
+  )
+  with pytest.raises(ConfigError, match="another version"):
+    run_command(predictor, [], tmp_path)
+
+
+def test_what_is_told_of_unbuilt_tiles_is_what_records_hold(smoke):
+  folder = smoke / "geo_tiles/earth_smoke/1.0.0"
+  metadata = json.loads((folder / "metadata.json").read_text())
+  info = benchmark.describe_tiles("earth_smoke")
+  assert info.settings == metadata["settings"]
+  assert [list(pair) for pair in info.scale] == metadata["scale"]
+  assert isinstance(info, data_info.DataInfo)
+  assert geo_tiles.GeoTiles.name in info.name

@@ -1,0 +1,305 @@
+"""A trained run as a function: as training saw patches, or not at all."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from geojax import cell_regions, encodings, mixture, predict, sphere
+from geojax.training import config as config_lib
+from geojax.training import data_info, loop, pipeline, sharding
+from geojax.training.errors import ConfigError, DatasetError
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_devices():
+  mesh = jax.make_mesh(
+    (2,),
+    ("data",),
+    devices=jax.devices()[:2],
+    axis_types=(jax.sharding.AxisType.Auto,),
+  )
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, "create_mesh", lambda: mesh)
+    yield
+
+
+def small_config(smoke, coords="mvmf"):
+  config = config_lib.default_config()
+  config.data.dir = str(smoke)
+  config.data.name = "geo_tiles/earth_smoke"
+  config.data.batch_size = 32
+  config.data.eval_batch_size = 64
+  config.model.depths = (1,)
+  config.model.widths = (16,)
+  config.model.patch_size = 8
+  config.loss.coords = coords
+  config.mixture.num_centers = 16
+  config.mixture.temperature = 1.7
+  config.optimizer.ema_decay = 0.9
+  config.optimizer.learning_rate = 1e-2
+  config.optimizer.warmup_steps = 2
+  config.num_steps = 6
+  return config
+
+
+@pytest.fixture(scope="module")
+def trained(smoke, tmp_path_factory):
+  """Workdirs of two runs, and what their own evaluation says of test."""
+  runs = {}
+  for coords in ("mvmf", "mse"):
+    workdir = tmp_path_factory.mktemp(coords)
+    run = loop.train(small_config(smoke, coords), workdir, progress=False)
+    _, predictions = run.evaluate(run.state.evaluated, "test")
+    runs[coords] = workdir, run, predictions
+  return runs
+
+
+@pytest.fixture(scope="module")
+def predictor(trained):
+  return predict.load(trained["mvmf"][0])
+
+
+def patches_of(run, count=None):
+  (batch,) = pipeline.eval_batches(run.dataset.source("test"), batch_size=4096)
+  return batch["image"][batch["mask"]][:count]
+
+
+@pytest.mark.parametrize("coords", ["mvmf", "mse"])
+def test_it_says_what_evaluation_says(trained, coords):
+  workdir, run, expected = trained[coords]
+  found = predict.load(workdir).predict(patches_of(run))
+  np.testing.assert_allclose(found.place, expected["place"], atol=1e-4)
+  np.testing.assert_allclose(
+    found.climate_probs, expected["climate_probs"], atol=1e-6
+  )
+  np.testing.assert_allclose(found.day, expected["day"], atol=1e-3)
+  if coords == "mse":
+    with pytest.raises(ValueError, match="no density"):
+      found.log_prob(expected["place"])
+    return
+  true = encodings.coordinates_to_unit(expected["label"][:, encodings.COORDS])
+  np.testing.assert_allclose(
+    found.log_prob(true), expected["log_prob"], atol=1e-5
+  )
+  np.testing.assert_array_equal(
+    found.credible_level(true),
+    mixture.credible_level(true, found.logits, found.mu, found.log_kappa),
+  )
+
+
+def test_it_needs_the_workdir_alone(predictor, trained, tmp_path):
+  workdir, run, _ = trained["mvmf"]
+  moved = tmp_path / "moved"
+  shutil.copytree(workdir, moved)
+  config = json.loads((moved / "config.json").read_text())
+  config["data"]["dir"] = "/nowhere"
+  (moved / "config.json").write_text(json.dumps(config))
+  patches = patches_of(run, 3)
+  np.testing.assert_array_equal(
+    predict.load(moved).predict(patches).logits,
+    predictor.predict(patches).logits,
+  )
+
+
+def test_batches_change_nothing(predictor, trained):
+  workdir, run, _ = trained["mvmf"]
+  patches = patches_of(run, 13)
+  whole = predictor.predict(patches)
+  # Rounded up to the two devices.
+  small = predict.load(workdir, batch_size=3)
+  assert small.batch_size == 4
+  found = small.predict(patches)
+  for name in ("place", "climate_probs", "date_mean", "logits"):
+    np.testing.assert_allclose(
+      getattr(found, name), getattr(whole, name), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    (lambda x: x[..., :4], "red green blue altitude turbidity"),
+    (lambda x: x[:, :16], r"\[n, 32, 32, 5\]"),
+    (lambda x: x[0], r"found \[32, 32, 5\]"),
+    (lambda x: x.astype(np.float32), "raw int16.*float32"),
+    (lambda x: x[:0], "no patch"),
+  ],
+)
+def test_what_training_never_saw_is_refused(
+  predictor, trained, change, message
+):
+  with pytest.raises(ValueError, match=message):
+    predictor.predict(change(patches_of(trained["mvmf"][1], 3)))
+
+
+def test_a_workdir_that_does_not_tell_the_scale_is_refused(trained, tmp_path):
+  workdir, _, _ = trained["mvmf"]
+  shutil.copytree(workdir, tmp_path / "old")
+  (tmp_path / "old/data.json").unlink()
+  with pytest.raises(ConfigError, match="command that trained the run"):
+    predict.load(tmp_path / "old")
+  with pytest.raises(ConfigError, match="no workdir"):
+    predict.load(tmp_path)
+
+
+def test_the_command_that_trained_writes_the_scale(smoke, trained, tmp_path):
+  workdir, run, _ = trained["mvmf"]
+  old = tmp_path / "old"
+  shutil.copytree(workdir, old)
+  (old / "data.json").unlink()
+  loop.train(small_config(smoke), old, progress=False)
+  info = data_info.load(old)
+  assert info == data_info.load(workdir)
+  assert info.bands == run.dataset.bands
+  np.testing.assert_array_equal(info.offset, run.dataset.offset)
+  np.testing.assert_array_equal(info.divisor, run.dataset.divisor)
+
+
+def test_a_run_does_not_go_on_with_records_of_another_scale(
+  smoke, trained, tmp_path
+):
+  workdir, _, _ = trained["mvmf"]
+  other = tmp_path / "other"
+  shutil.copytree(workdir, other)
+  info = json.loads((other / "data.json").read_text())
+  info["scale"][0] = [0, 255]
+  (other / "data.json").write_text(json.dumps(info))
+  with pytest.raises(DatasetError, match="scale differ"):
+    loop.train(small_config(smoke), other, progress=False)
+
+
+def make_prediction(num_patches=5, sea=0.0, seed=0):
+  rng = np.random.default_rng(seed)
+  climate = rng.dirichlet(np.ones(30), num_patches) * (1 - sea)
+  return predict.Prediction(
+    place=sphere.latlon_to_unit(*rng.uniform(-60, 60, (2, num_patches))),
+    climate_probs=np.insert(climate, 0, sea, axis=1),
+    date_mean=rng.uniform(-0.5, 0.5, (num_patches, 2)),
+    logits=rng.normal(size=(num_patches, 16)).astype(np.float32),
+    mu=np.float32(sphere.fibonacci_lattice(16)),
+    log_kappa=np.full(16, 2.0, np.float32),
+  )
+
+
+def test_the_mean_is_that_of_the_densities(predictor, trained):
+  patches = predictor.predict(patches_of(trained["mvmf"][1], 7))
+  tile = predictor.combine(predict.sum_up(patches))
+  x = sphere.equal_area_grid(20).astype(np.float32)
+  land = 1 - patches.climate_probs[:, 0]
+  for point in x:
+    density = np.exp(patches.log_prob(np.tile(point, (7, 1))))
+    expected = np.sum(land * density) / np.sum(land)
+    np.testing.assert_allclose(
+      np.exp(tile.log_prob(point[None])), [expected], rtol=1e-4
+    )
+  np.testing.assert_allclose(
+    tile.climate_probs[0], patches.climate_probs.mean(axis=0), atol=1e-6
+  )
+
+
+def test_the_product_is_that_of_the_weights(predictor):
+  sums = predict.sum_up(make_prediction())
+  weights = np.exp(jax.nn.log_softmax(make_prediction().logits))
+  for worth in (1.0, 5.0):
+    tile = predictor.combine(sums, how="product", num_independent=worth)
+    expected = np.prod(weights, axis=0) ** (worth / 5)
+    np.testing.assert_allclose(
+      jax.nn.softmax(tile.logits[0]), expected / expected.sum(), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("how", ["mean", "product"])
+def test_a_tile_of_one_patch_is_that_patch(trained, how):
+  for coords in ("mvmf", "mse"):
+    workdir, run, _ = trained[coords]
+    predictor = predict.load(workdir)
+    patch = predictor.predict(patches_of(run, 1))
+    tile = predictor.combine(predict.sum_up(patch), how=how)
+    for name in ("place", "climate_probs", "date_mean"):
+      np.testing.assert_allclose(
+        getattr(tile, name), getattr(patch, name), atol=1e-5
+      )
+
+
+def test_sums_add():
+  whole = make_prediction(6)
+  parts = [
+    predict.sum_up(
+      predict.Prediction(
+        place=whole.place[part],
+        climate_probs=whole.climate_probs[part],
+        date_mean=whole.date_mean[part],
+        logits=whole.logits[part],
+        mu=whole.mu,
+        log_kappa=whole.log_kappa,
+      )
+    )
+    for part in (slice(0, 2), slice(2, 6))
+  ]
+  expected, found = predict.sum_up(whole), parts[0] + parts[1]
+  for name, value in vars(expected).items():
+    np.testing.assert_allclose(getattr(found, name), value)
+
+
+def test_open_sea_says_neither_where_nor_when(predictor):
+  land, sea = make_prediction(5), make_prediction(5, sea=1.0, seed=1)
+  alone = predictor.combine(predict.sum_up(land))
+  both = predictor.combine(predict.sum_up(land) + predict.sum_up(sea))
+  np.testing.assert_allclose(both.place, alone.place, atol=1e-3)
+  np.testing.assert_allclose(both.day, alone.day, atol=1e-3)
+  np.testing.assert_allclose(both.climate_probs[0, 0], 0.5)
+  # Sea alone still has an answer.
+  assert np.isfinite(predictor.combine(predict.sum_up(sea)).place).all()
+
+
+def test_combine_refuses_what_it_does_not_know(predictor):
+  sums = predict.sum_up(make_prediction())
+  with pytest.raises(ValueError, match="mean or product"):
+    predictor.combine(sums, how="median")
+  with pytest.raises(ValueError, match="num_independent"):
+    predictor.combine(sums, how="product", num_independent=0)
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 3.0, 40.0])
+def test_the_day_of_a_known_spread(kappa):
+  rng = np.random.default_rng(0)
+  angle = 2 * np.pi * 350 / 365 + rng.vonmises(0, kappa, 400_000)
+  mean = np.array([[np.sin(angle).mean(), np.cos(angle).mean()]])
+  found = make_prediction(1)
+  found = predict.Prediction(
+    place=found.place, climate_probs=found.climate_probs, date_mean=mean
+  )
+  if kappa:
+    np.testing.assert_allclose(found.day, [350], atol=1)
+  away = np.abs((angle * 365 / (2 * np.pi) - 350 + 182.5) % 365 - 182.5)
+  np.testing.assert_allclose(
+    found.day_spread((0.5, 0.9)), [np.quantile(away, (0.5, 0.9))], rtol=0.01
+  )
+
+
+def test_the_day_of_one_who_is_sure_is_a_day():
+  found = make_prediction(1)
+  found = predict.Prediction(
+    place=found.place,
+    climate_probs=found.climate_probs,
+    # Outputs may leave the circle.
+    date_mean=np.array([[0.0, 1.2]]),
+  )
+  assert found.day_spread((0.95,))[0, 0] < 1
+
+
+def test_areas_are_those_of_the_map():
+  found = make_prediction()
+  levels = (0.5, 0.9)
+  areas = found.credible_area_km2(levels, num_cells=2000)
+  maps = found.probability_map(2000)
+  np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=1e-4)
+  np.testing.assert_allclose(
+    areas,
+    cell_regions.credible_area_km2(jnp.asarray(maps), levels),
+    rtol=1e-4,
+  )

@@ -1,0 +1,122 @@
+"""What the picture of a tile draws: panels, marks and days of the arrays."""
+
+import datetime
+
+import numpy as np
+import pytest
+
+from geojax import regions, sphere
+from geojax.views import tile_plots
+
+CELLS = 3000
+
+
+def arrays(**changes):
+  rng = np.random.default_rng(0)
+  place = sphere.latlon_to_unit(10.0, 20.0)
+  probabilities = np.exp(8 * sphere.equal_area_grid(CELLS) @ place)
+  probabilities /= probabilities.sum()
+  shares = np.zeros(31)
+  shares[[3, 8]] = 0.75, 0.25
+  return {
+    "title": "a tile",
+    "picture": rng.uniform(size=(40, 60, 3)),
+    "place": place,
+    "place_true": sphere.latlon_to_unit(10.0, 23.0),
+    "probabilities": probabilities,
+    "levels": (0.5, 0.8, 0.95),
+    "regions": regions.cell_levels(probabilities),
+    "patch_days": np.array([360.0, 5.0, 20.0]),
+    "day": 8.0,
+    "day_spread": 12.0,
+    "date_true": datetime.datetime(2021, 12, 28),
+    "zones_mapped": rng.integers(0, 31, (20, 30)),
+    "zones_predicted": np.array([[3, 8, -1], [3, 3, 3]]),
+    "zones_margin": (0.1, 0.2),
+    "shares_mapped": shares,
+    "shares_predicted": shares[::-1],
+    "climate_map": rng.integers(0, 31, (90, 180)),
+    **changes,
+  }
+
+
+def panels(figure):
+  return {axes.get_title().split(":")[0]: axes for axes in figure.axes}
+
+
+def words(axes):
+  return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_six_panels_say_what_was_said():
+  given = arrays()
+  found = panels(tile_plots.tile_prediction(**given))
+  assert len(found) == 6
+  # 3 degrees of longitude at 10 north.
+  assert "329 km off" in found["Where"].get_title()
+  assert words(found["Where"]) == ["predicted", "true"]
+  assert "0 % in common" in found["Which climate"].get_title()
+  zones = found["Climate as predicted"].images[0]
+  assert tuple(zones.get_array()[0, 2]) == (1, 1, 1)
+  # The margin of patches that overlap stays free on each side.
+  np.testing.assert_allclose(zones.get_extent(), (0.2, 0.8, 0.9, 0.1))
+  assert "no clear patch" in found["Climate as predicted"].get_xlabel()
+
+
+def test_days_are_drawn_across_new_year():
+  axes = panels(tile_plots.tile_prediction(**arrays()))["When"]
+  assert "11 days off" in axes.get_title()
+  heights = [bar.get_height() for bar in axes.patches if bar.get_width() < 10]
+  assert sum(heights) == 3
+  assert "tile: 8 Jan" in words(axes)
+  assert "true: 28 Dec" in words(axes)
+  middle = sum(axes.get_xlim()) / 2
+  np.testing.assert_allclose(middle, 8)
+
+
+@pytest.mark.parametrize(
+  ("day", "name"),
+  [(1.0, "1 Jan"), (31.9, "31 Jan"), (32.0, "1 Feb"), (365.9, "31 Dec")],
+)
+def test_days_have_their_names(day, name):
+  axes = panels(tile_plots.tile_prediction(**arrays(day=day)))["When"]
+  assert f"tile: {name}" in words(axes)
+
+
+def test_a_truth_behind_the_globe_is_told():
+  given = arrays(place_true=sphere.latlon_to_unit(-10.0, -160.0))
+  axes = panels(tile_plots.tile_prediction(**given))["Where"]
+  assert words(axes) == ["predicted", "true: on the far side"]
+
+
+def test_what_is_not_known_is_not_drawn(tmp_path):
+  given = arrays(
+    place_true=None, probabilities=None, regions=None, date_true=None
+  )
+  figure = tile_plots.tile_prediction(**given)
+  found = panels(figure)
+  assert "off" not in found["Where"].get_title()
+  assert words(found["Where"]) == ["predicted"]
+  figure.savefig(tmp_path / "tile.png")
+
+
+def test_a_sure_answer_is_looked_at_closely():
+  narrow = np.zeros(CELLS)
+  narrow[np.argmax(sphere.equal_area_grid(CELLS) @ arrays()["place"])] = 1
+  near = arrays(probabilities=narrow, regions=regions.cell_levels(narrow))
+  widths = [
+    np.ptp(panels(tile_plots.tile_prediction(**x))["Where"].get_xlim())
+    for x in (near, arrays())
+  ]
+  assert widths[0] < widths[1] / 4
+
+
+def test_true_colour_keeps_hue_and_holes():
+  pixels = np.random.default_rng(0).uniform(200, 900, (30, 30, 3))
+  pixels[0, 0] = np.nan
+  pixels[1, 1] = 500, 500, 500
+  found = tile_plots.true_colour(pixels)
+  assert np.isnan(found[0, 0]).all()
+  assert np.nanmin(found) == 0
+  assert np.nanmax(found) == 1
+  np.testing.assert_allclose(found[1, 1], found[1, 1, 0])
