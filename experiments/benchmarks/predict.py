@@ -10,6 +10,7 @@ the process that predicts.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import resource
 import subprocess
@@ -17,16 +18,16 @@ import sys
 import tempfile
 import time
 
-import grain
 import numpy as np
 
 from data_prep import geo_tiles, products, tiles
 from experiments import tile_batch
 from experiments.benchmarks import noise
 from geojax import predict, sphere
-from geojax.training import checkpoint, data_info, loop
+from geojax.training import checkpoint, data_info, progress
 from geojax.training import config as config_lib
 from geojax.training import state as state_lib
+from geojax.training import workdir as workdir_lib
 
 
 def write_untrained_run(workdir, config, data):
@@ -48,11 +49,11 @@ def write_untrained_run(workdir, config, data):
     image_shape=data.image_shape,
     mixture=mixture if config.loss.coords == "mvmf" else {},
   )
-  config_lib.save_config(config, workdir / loop.CONFIG_FILE)
+  config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
   data_info.save(data, workdir)
   checkpointer = checkpoint.Checkpointer(workdir, keep=1)
-  position = iter(grain.MapDataset.range(1).to_iter_dataset())
-  checkpointer.save(0, state, position)
+  record = dataclasses.asdict(progress.Progress())
+  checkpointer.save(0, state, record, best_step=0)
   checkpointer.close()
 
 

@@ -150,7 +150,8 @@ class CoreEncoder(nn.Module):
     dtype: What is computed in. Parameters, statistics and the features
       returned are float32.
     remat: Whether a block's inner values are computed anew in the backward
-      pass instead of kept: less memory, about a third more time.
+      pass instead of kept: less memory for another forward pass. XLA on CPUs
+      undoes it.
     axis_name: As of `norms.normalize`.
   """
 

@@ -13,7 +13,7 @@ from data_prep import geo_tiles, products, tile_patches, tiles, unseen
 CONFIGS = {config.name: config for config in geo_tiles.CONFIGS}
 
 
-@pytest.mark.parametrize("name", CONFIGS.keys() - {"arrays"})
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() - {"arrays"}))
 def test_settings_come_back_whole(name):
   kept = json.loads(json.dumps(CONFIGS[name].settings()))
   found = unseen.whole_tile_config(f"geo_tiles/{name}", kept)

@@ -203,11 +203,6 @@ def test_devices_exchange_gradients_and_nothing_like_logits(collectives):
   assert max(size for _, size in found) < 64 * 2048 * 4
 
 
-@pytest.mark.xfail(
-  strict=True,
-  reason="the depthwise convolution's backward loops over the images of a"
-  " batch, which gathers activations on every device",
-)
 def test_activations_stay_where_they_are(collectives):
   found, _ = collectives
   assert {kind for kind, _ in found} == {"all-reduce"}
