@@ -17,13 +17,13 @@ from geojax.training.errors import ConfigError, DatasetError
 @pytest.fixture(scope="module", autouse=True)
 def two_devices():
   mesh = jax.make_mesh(
-    (2,),
-    ("data",),
+    (2, 1),
+    ("data", "model"),
     devices=jax.devices()[:2],
-    axis_types=(jax.sharding.AxisType.Auto,),
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, "create_mesh", lambda: mesh)
+    patch.setattr(sharding, "create_mesh", lambda _=1: mesh)
     yield
 
 

@@ -16,7 +16,7 @@ def two_devices(monkeypatch):
     devices=jax.devices()[:2],
     axis_types=(jax.sharding.AxisType.Auto,) * 2,
   )
-  monkeypatch.setattr(sharding, "create_mesh", lambda _: mesh)
+  monkeypatch.setattr(sharding, "create_mesh", lambda _=1: mesh)
 
 
 @pytest.fixture
