@@ -91,7 +91,7 @@ def describe(found) -> dict:
     "patches": {
       "count": len(found.rows),
       "size": found.patches.size,
-      "left_out": dict(found.left_out),
+      "left_out": dict(+found.left_out),
     },
     "where": where,
     "when": when,

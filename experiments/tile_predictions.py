@@ -129,7 +129,7 @@ def predict_tile(
     found.append(dataclasses.replace(prediction, logits=None))
     rows.append(corners)
   if not found:
-    reasons = ", ".join(f"{n} {reason}" for reason, n in left_out.items())
+    reasons = ", ".join(f"{n} {reason}" for reason, n in (+left_out).items())
     raise tiles.TileError(
       patches.tile.path, f"no clear patch ({reasons or 'smaller than one'})"
     )

@@ -13,7 +13,6 @@ the heads of 36 outputs, the U has one output a pixel.
 import argparse
 import functools
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -31,7 +30,7 @@ HEADER = (
 )
 
 
-def make_model(name: str, size: str, patch_size: int, **changes) -> nn.Module:
+def make_model(name: str, size: str, patch_size: int, **changes):
   """The model of a row; `changes` are to the config's `model` part."""
   config = config_lib.default_config().model
   config.update(name=name, size=size, patch_size=patch_size, **changes)
@@ -43,20 +42,20 @@ def make_model(name: str, size: str, patch_size: int, **changes) -> nn.Module:
   return models.create_model(config, coords_dim=3)
 
 
-def count_parameters(model: nn.Module, bands: int, side: int) -> int:
+def count_parameters(model, bands: int, side: int) -> int:
   """Values that are learned; running statistics are none."""
   params = _variables(model, bands, side)["params"]
   return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
-def count_flops(model: nn.Module, bands: int, side: int) -> int:
+def count_flops(model, bands: int, side: int) -> int:
   """Of one patch's forward pass, in matrix products and convolutions."""
   variables = _variables(model, bands, side)
   traced = jax.make_jaxpr(model.apply)(variables, _images(1, bands, side))
   return _flops(traced.jaxpr)
 
 
-def count_kept_bytes(model: nn.Module, bands: int, side: int) -> int:
+def count_kept_bytes(model, bands: int, side: int) -> int:
   """What the backward pass keeps a patch, parameters aside."""
   kept = _kept(model, _BATCH, bands, side)
   patches = [aval for aval in kept if aval.size % _BATCH == 0]

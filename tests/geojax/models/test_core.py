@@ -128,10 +128,9 @@ def test_bfloat16_computes_close_by_and_keeps_float32(norm):
   assert 0 < float(jnp.max(jnp.abs(narrow - wide))) < 0.05
 
 
-@pytest.mark.parametrize("module", [CoreEncoder, CoreUnet])
-def test_gradient_checkpointing_changes_no_gradient(module):
+def test_gradient_checkpointing_changes_no_gradient():
   def gradient(remat):
-    encoder = module((1, 1), (32, 64), remat=remat)
+    encoder = CoreEncoder((1,), (32,), remat=remat)
     images = _normal(0, (2, 8, 8, 3))
     variables = encoder.init(jax.random.key(0), images)
 

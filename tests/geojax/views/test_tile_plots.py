@@ -5,7 +5,7 @@ import datetime
 import numpy as np
 import pytest
 
-from geojax import regions, sphere
+from geojax import cell_regions, sphere
 from geojax.views import tile_plots
 
 CELLS = 3000
@@ -25,7 +25,7 @@ def arrays(**changes):
     "place_true": sphere.latlon_to_unit(10.0, 23.0),
     "probabilities": probabilities,
     "levels": (0.5, 0.8, 0.95),
-    "regions": regions.cell_levels(probabilities),
+    "regions": cell_regions.cell_levels(probabilities),
     "patch_days": np.array([360.0, 5.0, 20.0]),
     "day": 8.0,
     "day_spread": 12.0,
@@ -103,7 +103,7 @@ def test_what_is_not_known_is_not_drawn(tmp_path):
 def test_a_sure_answer_is_looked_at_closely():
   narrow = np.zeros(CELLS)
   narrow[np.argmax(sphere.equal_area_grid(CELLS) @ arrays()["place"])] = 1
-  near = arrays(probabilities=narrow, regions=regions.cell_levels(narrow))
+  near = arrays(probabilities=narrow, regions=cell_regions.cell_levels(narrow))
   widths = [
     np.ptp(panels(tile_plots.tile_prediction(**x))["Where"].get_xlim())
     for x in (near, arrays())
