@@ -32,7 +32,14 @@ import time
 import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
-from data_prep import beam_map, geo_tiles, rasters, splits, tiles
+from data_prep import (
+  beam_map,
+  climate_maps,
+  geo_tiles,
+  rasters,
+  splits,
+  tiles,
+)
 
 _CONFIG = flags.DEFINE_enum(
   "config",
@@ -157,6 +164,8 @@ def build(
     for leftover in record_dir.glob("incomplete.*"):
       shutil.rmtree(leftover)
     folder = config.source.fetch(output / "downloads", source_dir)
+    for _ in executor_map(_check_maps, [config]):
+      pass
     paths, errors = config.source.cut_tiles(tile_dir, folder, executor_map)
     if strict and errors:
       raise errors[0]
@@ -190,6 +199,16 @@ def _change(config, default_baseline, split, changes):
   rule = dataclasses.replace(config.patches.split, **split)
   patches = dataclasses.replace(config.patches, split=rule)
   return dataclasses.replace(config, **{"patches": patches, **changes})
+
+
+def _check_maps(config):
+  """Reads the maps that the user gave: a wrong one would fail every tile."""
+  try:
+    climate_maps.load(config.climate_map, config.legend, config.water_mask)
+  except ValueError as error:
+    raise BuildError(f"{error}") from error
+  if config.dem:
+    tiles.open_tile(config.dem)
 
 
 @contextlib.contextmanager

@@ -336,11 +336,15 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     for split, share in wanted.items():
       if share and not count(split):
         reasons = "; ".join(map(str, self.errors[:3]))
+        smaller = f"smaller blocks than {rule.block_deg} degrees (--block_deg)"
+        if split == "train":
+          way_out = f"hold out less (--validation, --test) or {smaller}"
+        else:
+          way_out = f"{smaller} or none of it (--{split}=0)"
         raise EmptySplitError(
           f"no patch was left for the split {split}"
           + (f" ({reasons})" if reasons else "")
-          + f"; give more tiles, smaller blocks than {rule.block_deg} degrees"
-          " (--block_deg), or none of it (--validation=0, --test=0)"
+          + f"; give more tiles, {way_out}"
         )
 
 

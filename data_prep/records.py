@@ -18,6 +18,7 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from data_prep import splits, tiles
+from data_prep.byte_planes import BytePlanes
 from geojax import encodings
 
 _PLAIN_FEATURES = {
@@ -40,10 +41,10 @@ def features(config):
   image = (size, size, len(config.bands))
   return tfds.features.FeaturesDict(
     {
-      "image": _bytes_tensor(image, config.dtype),
-      "label": _bytes_tensor((encodings.LABEL_DIM,), "float32"),
+      "image": _tensor(BytePlanes, image, config.dtype),
+      "label": _tensor(tfds.features.Tensor, (encodings.LABEL_DIM,), "float32"),
       **(
-        {"terrain": _bytes_tensor((size, size, 4), "float16")}
+        {"terrain": _tensor(BytePlanes, (size, size, 4), "float16")}
         if config.dem
         else {}
       ),
@@ -61,8 +62,8 @@ def features(config):
   )
 
 
-def _bytes_tensor(shape, dtype):
-  return tfds.features.Tensor(
+def _tensor(feature, shape, dtype):
+  return feature(
     shape=shape, dtype=np.dtype(dtype), encoding=tfds.features.Encoding.BYTES
   )
 
@@ -187,6 +188,8 @@ def write_shard_once(path, tile_paths, split, config, strict, folder):
   files = {os.fspath(file): os.stat(file) for file in files}
   origin = [
     config.settings(),
+    # How a record is laid out, which may change from version to version.
+    repr(features(config)),
     split,
     strict,
     [(name, s.st_size, s.st_mtime_ns) for name, s in files.items()],

@@ -65,18 +65,18 @@ class SplitRule:
   seed: int = 0
 
   def __post_init__(self):
-    rows = 180 / self.block_deg
-    if abs(rows - round(rows)) > 1e-6:
+    rows = 180 / self.block_deg if self.block_deg > 0 else 0
+    if round(rows) < 1 or abs(rows - round(rows)) > 1e-6:
       raise ValueError(f"block_deg must divide 180, found {self.block_deg}")
     if not 0 <= self.inset_deg <= self.buffer_deg:
       raise ValueError(
         f"inset_deg must lie in [0, buffer_deg = {self.buffer_deg}], "
         f"found {self.inset_deg}"
       )
-    if not 0 <= self.validation + self.test <= 1:
+    if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
       raise ValueError(
-        "validation + test must lie in [0, 1], "
-        f"found {self.validation + self.test}"
+        "validation, test and their sum must lie in [0, 1], "
+        f"found {self.validation} and {self.test}"
       )
 
   @property

@@ -245,8 +245,9 @@ def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
 @pytest.mark.parametrize(
   ("argument", "message"),
   [
-    ("--validation=2", "validation + test must lie in [0, 1]"),
+    ("--validation=2", "validation, test and their sum must lie in [0, 1]"),
     ("--block_deg=7", "block_deg must divide 180"),
+    ("--block_deg=0", "block_deg must divide 180"),
     ("--default_baseline=04.00", "earth_smoke has no default_baseline"),
   ],
 )
@@ -254,6 +255,22 @@ def test_settings_that_cannot_be_are_told(capsys, tmp_path, argument, message):
   assert run_main(*smoke_to(tmp_path), argument) == 1
   assert message in capsys.readouterr().err
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("name", ["climate_map", "legend", "dem"])
+def test_a_map_that_cannot_be_used_is_told_before_any_work(
+  capsys, tmp_path, name, num_workers
+):
+  """And once, not once a tile."""
+  output, file = tmp_path / "out", tmp_path / "bad"
+  file.write_text("neither TIFF nor JSON")
+  arguments = smoke_to(output, num_workers)
+  assert run_main(*arguments, f"--{name}={file}") == 1
+  (line,) = capsys.readouterr().err.splitlines()
+  assert ("climate map that it belongs to" in line) == (name == "legend")
+  assert (str(file) in line) == (name != "legend")
+  assert not list(output.rglob("*.tif"))
 
 
 def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):

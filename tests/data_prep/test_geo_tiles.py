@@ -218,7 +218,9 @@ def test_a_data_set_with_an_empty_split_is_refused(smoke, tmp_path):
   builder = geo_tiles.GeoTiles(
     config=CONFIG, data_dir=tmp_path, tile_paths=paths
   )
-  with pytest.raises(geo_tiles.EmptySplitError, match="split validation"):
+  with pytest.raises(
+    geo_tiles.EmptySplitError, match=r"validation.*--validation=0"
+  ):
     builder.download_and_prepare()
   assert not builder.data_path.exists()
 
