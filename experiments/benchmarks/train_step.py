@@ -8,8 +8,10 @@ eagerly, channels-last and contiguous, and by torch.compile where that works.
 Both sides have glibc's huge pages, and XLA leaves matrix products to Eigen:
 see `command.use_fast_cpu`, which starts this process anew for it.
 
-Each form lives in a process of its own. They take turns, one step each, so that
-whatever else the machine does falls on all of them alike. Columns: median and
+Each form lives in a process of its own. They take turns of three steps, so that
+whatever else the machine does falls on all of them alike; one more step, before
+those, is not counted: it pays for memory that the system took away while the
+others had their turns. Columns: median and
 least time of a step; both over those of PyTorch's fastest form; the share of
 the arithmetic peak, in FLOPs of the native convolutions, at the least time;
 growth of the resident size since before the model was made, at its peak over
@@ -38,6 +40,7 @@ BATCHES = {"atto": (8, 64), "nano": (4, 128)}
 BANDS, OUTPUTS = 10, 36
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.01
 _MATRIX = 2048
+_STEPS_A_TURN = 3
 # How near one loss is to another, relatively.
 _AGREEMENT = 1e-4
 
@@ -298,8 +301,10 @@ def compare(size, forms, rounds):
   peaks, products = {}, []
   for _ in range(rounds):
     for form, worker in workers.items():
-      seconds, peaks[form] = worker.do("step")
-      steps[form].append(seconds)
+      worker.do("step")
+      for _ in range(_STEPS_A_TURN):
+        seconds, peaks[form] = worker.do("step")
+        steps[form].append(seconds)
   for worker in workers.values():
     products += [next(worker.do("product")) for _ in range(5)]
     worker.close()

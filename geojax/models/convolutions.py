@@ -14,6 +14,9 @@ import numpy as np
 
 from geojax.models import winograd
 
+# What a core's second-level cache holds beside other things.
+_CACHED_BYTES = 2**18
+
 
 def conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
   """3x3 convolution, stride 1, zero padding ("same").
@@ -179,25 +182,37 @@ def _shifted_products_bwd(residuals, g):
 
   padded = _pad(x)
 
-  # One row at a time: the nine sums then run in cache, where autodiff makes
+  # Some rows at a time: the nine sums then run in cache, where autodiff makes
   # nine passes over all images. Images stay apart until the end, so that none
   # has to leave the device that holds it.
-  def add_row(row, totals):
-    grad = jax.lax.dynamic_index_in_dim(g, row, axis=1, keepdims=False)
-    rows = jax.lax.dynamic_slice_in_dim(padded, row, 3, axis=1)
+  step = _divisor(height, _CACHED_BYTES // (4 * x[:, 0].size))
+
+  def add_rows(index, totals):
+    row = step * index
+    grad = jax.lax.dynamic_slice_in_dim(g, row, step, axis=1)
+    rows = jax.lax.dynamic_slice_in_dim(padded, row, step + 2, axis=1)
     taps = [
-      jnp.sum(rows[:, i, j : j + width] * grad, axis=1)
+      jnp.sum(rows[:, i : i + step, j : j + width] * grad, axis=(1, 2))
       for i in range(3)
       for j in range(3)
     ]
     return totals + jnp.stack(taps, axis=1)
 
   zero = jnp.zeros((len(x), 9, x.shape[-1]), kernel.dtype)
-  taps = jnp.sum(jax.lax.fori_loop(0, height, add_row, zero), axis=0)
+  taps = jax.lax.fori_loop(0, height // step, add_rows, zero)
+  taps = jnp.sum(taps, axis=0)
   return _shifted_products(g, kernel[::-1, ::-1]), taps.reshape(kernel.shape)
 
 
 _shifted_products.defvjp(_shifted_products_fwd, _shifted_products_bwd)
+
+
+def _divisor(number, at_most):
+  """The largest divisor of a number up to `at_most`; 1 at least."""
+  return max(
+    (d for d in range(1, min(number, at_most) + 1) if number % d == 0),
+    default=1,
+  )
 
 
 def _by_platform(cpu, default):

@@ -78,8 +78,13 @@ def test_narrow_types_are_convolved_as_they_are():
   np.testing.assert_array_equal(y, _native(x, kernel))
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7)])
-def test_depthwise_convolution_and_gradients_equal_the_native_one(size):
+# One row, two rows, and all rows that its gradient sums at a time.
+@pytest.mark.parametrize("cached_bytes", [1, 1200, 2**18])
+@pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7), (6, 8)])
+def test_depthwise_convolution_and_gradients_equal_the_native_one(
+  monkeypatch, size, cached_bytes
+):
+  monkeypatch.setattr(convolutions, "_CACHED_BYTES", cached_bytes)
   x, kernel = _normal(0, (3, *size, 6)), _normal(1, (3, 3, 6))
   _assert_equal_with_gradients(
     convolutions.depthwise_conv_3x3,
