@@ -24,6 +24,7 @@ _CAPTIONS = {
   "confusion": "Climate zones and classes that are taken for each other",
   "days": "Error of the day around the year",
   "centers": "Centers of the mixture and their radii",
+  "curves": "Losses and validation's metrics over the steps",
   "examples": "Twelve patches from the smallest to the largest error",
 }
 _WHERE = (
@@ -59,6 +60,8 @@ _BY_GROUP = (
   ("climate_accuracy", "zones right"),
   ("date_mae_days", "date, days"),
 )
+# Of each baseline by group; metrics.json has the others.
+_BESIDE_BY_GROUP = "median_km"
 _KINDS = {
   "latitude": "By latitude",
   "climate": "By climate class",
@@ -86,10 +89,13 @@ def write(
     found: As of `figures.compute`.
     beside: Metrics by name, by name of the baseline.
     split: Name of the split.
-    folder: Where the split's pictures are.
-    path: The file.
+    folder: Where the split's pictures are, but for the curves.
+    path: The file, beside the curves.
   """
-  shown = [(folder / f"{name}.png", text) for name, text in _CAPTIONS.items()]
+  shown = [
+    ((path.parent if name == "curves" else folder) / f"{name}.png", text)
+    for name, text in _CAPTIONS.items()
+  ]
   html = report.render(
     title=f"geojax: {path.parent.resolve().name}, {split} split",
     summary=(
@@ -97,7 +103,7 @@ def write(
       f" that training never saw, after {int(run.state.step):,} steps."
     ),
     headline=_headline(found, beside),
-    tables=[*_decoders(found), *_doubt(found), *_groups(found)],
+    tables=[*_decoders(found), *_doubt(found), *_groups(found, beside)],
     pictures=[
       (text, picture.read_bytes())
       for picture, text in shown
@@ -165,14 +171,26 @@ def _doubt(found):
   )
 
 
-def _groups(found):
+def _groups(found, beside):
   for kind, groups in found["groups"].items():
     yield report.Table(
       title=f"{_KINDS[kind]}; median km with the interval that holds 95 %",
       corner="group",
-      columns=tuple(name for _, name in _BY_GROUP),
+      columns=(
+        *(name for _, name in _BY_GROUP),
+        *(f"median km, {baseline}" for baseline in beside),
+      ),
       rows=tuple(
-        (name, tuple(_in_group(group, key) for key, _ in _BY_GROUP))
+        (
+          name,
+          (
+            *(_in_group(group, key) for key, _ in _BY_GROUP),
+            *(
+              _number(baseline["groups"][kind][name][_BESIDE_BY_GROUP])
+              for baseline in beside.values()
+            ),
+          ),
+        )
         for name, group in groups.items()
       ),
     )

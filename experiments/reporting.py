@@ -51,12 +51,8 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   if jax.process_index():
     return
   clock.lap("forward passes, decoders and regions")
-  beside, train_places = compute_baselines(run.dataset, split)
+  beside, train_km = compute_baselines(run.dataset, split)
   clock.lap("baselines")
-  true = encodings.split_label(examined["label"])
-  train_km = groups.distance_to_train_km(
-    encodings.coordinates_to_unit(true["coords"]), train_places
-  )
   found = figures.compute(examined, train_km)
   if temperature is not None:
     found["doubt"]["temperature"] = run.config.mixture.temperature
@@ -104,22 +100,28 @@ def compute_baselines(dataset: pipeline.Dataset, split: str):
     split: Name of a split.
 
   Returns:
-    Metrics by name, by name of the baseline; and the places of the train
-    split's land, unit vectors `[count, 3]`.
+    Metrics by name, and `groups` of them, by name of the baseline; and the
+    distance of each record of the split to the nearest train place on land.
   """
   train, validation, test = (
     _band_statistics(dataset, name) for name in ("train", "validation", split)
   )
-  target = encodings.split_label(train[1][_is_land(train[1])])
+  is_sea = encodings.is_sea_patch(train[1][:, encodings.CLIMATE])
+  train_km = groups.distance_to_train_km(
+    _places(test[1]), _places(train[1][~is_sea])
+  )
+  masks = groups.masks(test[1], train_km)
   return {
-    "nearest patch": baselines.nearest_patch(train, validation, test),
-    "best constant": baselines.best_constant(train[1], validation[1], test[1]),
-    "uniform": baselines.uniform(test[1]),
-  }, encodings.coordinates_to_unit(target["coords"])
+    "nearest patch": baselines.nearest_patch(train, validation, test, masks),
+    "best constant": baselines.best_constant(
+      train[1], validation[1], test[1], masks
+    ),
+    "uniform": baselines.uniform(test[1], masks),
+  }, train_km
 
 
-def _is_land(labels):
-  return ~encodings.is_sea_patch(labels[:, encodings.CLIMATE])
+def _places(labels):
+  return encodings.coordinates_to_unit(labels[:, encodings.COORDS])
 
 
 def _band_statistics(dataset, split):

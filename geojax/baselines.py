@@ -1,8 +1,9 @@
 """What a model has to beat: three predictors that see little or nothing.
 
 Each takes arrays of labels and, the nearest patch, of band statistics, and
-returns the metrics of `metrics.summarize` on the test split. What has to be
-tuned is tuned on the validation split.
+returns the metrics of `metrics.summarize` on the test split, and those by group
+as `groups` where masks of groups are given. What has to be tuned is tuned on
+the validation split.
 """
 
 import math
@@ -23,7 +24,7 @@ _NUM_TUNING = 1024
 _NUM_SAMPLE = 2048
 
 
-def uniform(test_labels):
+def uniform(test_labels, masks=None):
   """Metrics of guessing uniformly, as exact expectations.
 
   Uniform over the sphere, over the days, over the 31 zones and over the 6
@@ -32,9 +33,11 @@ def uniform(test_labels):
 
   Args:
     test_labels: Geo labels, shape `[n, 36]`.
+    masks: Groups of test patches by kind and name, as of `groups.masks`.
 
   Returns:
-    A dict of floats by name, over land patches.
+    A dict of floats by name, over land patches; and `groups`, where there are
+    masks, such a dict by kind and name of the group.
   """
   zone, land = _zones_and_land(test_labels)
   _check_land(land)
@@ -62,10 +65,13 @@ def uniform(test_labels):
     "date_mae_days": encodings.DAYS_PER_YEAR / 4,
     "date_median_days": encodings.DAYS_PER_YEAR / 4,
     "count": float(land.sum()),
+    **_by_group(masks, land, lambda mask: uniform(test_labels[mask])),
   }
 
 
-def best_constant(train_labels, validation_labels, test_labels, *, seed=0):
+def best_constant(
+  train_labels, validation_labels, test_labels, masks=None, *, seed=0
+):
   """Metrics of the best answer that ignores the patch.
 
   For each where metric the place that is best for it on the train split; the
@@ -78,10 +84,12 @@ def best_constant(train_labels, validation_labels, test_labels, *, seed=0):
     validation_labels: Geo labels, shape `[m, 36]`; kernel width and uniform
       share are tuned on them.
     test_labels: Geo labels, shape `[k, 36]`.
+    masks: As of `uniform`.
     seed: Seed of the samples that the searches look at.
 
   Returns:
-    A dict of floats by name, as of `metrics.summarize`.
+    A dict of floats by name, as of `metrics.summarize`; and `groups` as of
+    `uniform`.
   """
   rng = np.random.default_rng(seed)
   train, test = _land_places(train_labels), _land_places(test_labels)
@@ -117,10 +125,22 @@ def best_constant(train_labels, validation_labels, test_labels, *, seed=0):
     day=np.full(size, _best_day(day)),
     log_prob=log_prob,
   )
-  return metrics.summarize(examples) | _best_places(rng, train, test)
+  best = _best_places(rng, train)
+  places = _places(test_labels)
+
+  def summarize(mask):
+    found = metrics.summarize(examples, mask)
+    return found | {
+      name: float(_where_metrics(place[None], places[mask & is_land])[name][0])
+      for name, place in best.items()
+    }
+
+  is_land = examples["is_land"]
+  everywhere = np.ones_like(is_land)
+  return summarize(everywhere) | _by_group(masks, is_land, summarize)
 
 
-def nearest_patch(train, validation, test):
+def nearest_patch(train, validation, test, masks=None):
   """Metrics of the train patch whose bands look most alike.
 
   Alike by Euclidean distance of the bands' means and standard deviations, each
@@ -133,9 +153,11 @@ def nearest_patch(train, validation, test):
       labels, `[n, 36]`.
     validation: Likewise.
     test: Likewise.
+    masks: As of `uniform`.
 
   Returns:
-    A dict of floats by name, as of `metrics.summarize`.
+    A dict of floats by name, as of `metrics.summarize`; and `groups` as of
+    `uniform`.
   """
   features, train_labels = train
   mean, std = features.mean(axis=0), features.std(axis=0)
@@ -165,7 +187,11 @@ def nearest_patch(train, validation, test):
     day=encodings.decode_day_of_year(answer["date"]),
     log_prob=log_prob,
   )
-  return metrics.summarize(examples)
+  return metrics.summarize(examples) | _by_group(
+    masks,
+    examples["is_land"],
+    lambda mask: metrics.summarize(examples, mask),
+  )
 
 
 def band_statistics(images):
@@ -181,6 +207,26 @@ def band_statistics(images):
   return np.concatenate(
     [images.mean(axis=(1, 2)), images.std(axis=(1, 2))], axis=-1
   )
+
+
+def _by_group(masks, land, summarize):
+  """`groups`, of a function of a mask; those without land are left out."""
+  if masks is None:
+    return {}
+
+  def over_land(mask):
+    found = summarize(mask).items()
+    return {k: v for k, v in found if not k.endswith("_with_sea")}
+
+  by_group = {
+    kind: {
+      name: over_land(mask)
+      for name, mask in named.items()
+      if np.any(mask & land)
+    }
+    for kind, named in masks.items()
+  }
+  return {"groups": by_group}
 
 
 def _places(labels):
@@ -243,8 +289,8 @@ def _best_day(day):
   return cost.argmin() or num_days  # day 0 is 31 December
 
 
-def _best_places(rng, train, test):
-  """Where metrics on test of the places that are best for them on train."""
+def _best_places(rng, train):
+  """By where metric the place that is best for it on train, `[3]`."""
   sample = _sample(rng, train, _NUM_SAMPLE).astype(np.float32)
   grid = sphere.equal_area_grid(_NUM_CELLS)
   candidates = np.concatenate([grid, sample]).astype(np.float32)
@@ -252,13 +298,12 @@ def _best_places(rng, train, test):
     _where_metrics(part, sample)
     for part in np.array_split(candidates, len(candidates) // 64)
   ]
-  result = {}
+  best = {}
   for name in scores[0]:
     score = np.concatenate([part[name] for part in scores])
-    best = score.argmin() if name.endswith("_km") else score.argmax()
-    place = candidates[best : best + 1]
-    result[name] = float(_where_metrics(place, test)[name][0])
-  return result
+    index = score.argmin() if name.endswith("_km") else score.argmax()
+    best[name] = candidates[index]
+  return best
 
 
 def _where_metrics(answers, places):

@@ -79,6 +79,37 @@ def test_best_constant_beats_any_other():
   assert found["count"] == 300
 
 
+def test_groups_are_what_each_is_by_itself():
+  train, validation = make_labels(900, 0), make_labels(300, 10)
+  test = make_labels(300, 20)
+  test[:9, encodings.CLIMATE] = np.eye(31)[0]  # sea, and no land in "none"
+  rows = np.arange(300)
+  named = {"first": rows < 120, "rest": rows >= 120, "none": rows < 9}
+  features = [
+    np.random.default_rng(i).normal(size=(len(x), 4))
+    for i, x in enumerate((train, validation, test))
+  ]
+  nearest = [*zip(features, (train, validation), strict=False)]
+  ways = {
+    "uniform": lambda keep, *masks: baselines.uniform(test[keep], *masks),
+    "constant": lambda keep, *masks: baselines.best_constant(
+      train, validation, test[keep], *masks
+    ),
+    "nearest": lambda keep, *masks: baselines.nearest_patch(
+      *nearest, (features[2][keep], test[keep]), *masks
+    ),
+  }
+  for way in ways.values():
+    found = way(rows >= 0, {"kind": named})
+    over_all = way(rows >= 0)
+    assert {k: v for k, v in found.items() if k != "groups"} == over_all
+    assert list(found["groups"]["kind"]) == ["first", "rest"]
+    for name, group in found["groups"]["kind"].items():
+      alone = way(named[name]).items()
+      alone = {k: v for k, v in alone if not k.endswith("_with_sea")}
+      assert group == pytest.approx(alone, rel=1e-9), name
+
+
 def test_best_day_around_new_year():
   assert baselines._best_day(np.array([365.7, 365.8, 2.0])) == 1
   assert baselines._best_day(np.array([364.0, 365.4, 1.0])) == 365
@@ -90,9 +121,9 @@ def capture_examples(monkeypatch):
   kept = []
   summarize = metrics.summarize
 
-  def keep(examples):
+  def keep(examples, *mask):
     kept.append(examples)
-    return summarize(examples)
+    return summarize(examples, *mask)
 
   monkeypatch.setattr(metrics, "summarize", keep)
   return kept
