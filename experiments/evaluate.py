@@ -3,7 +3,9 @@
   python experiments/evaluate.py --workdir=DIR --split=test
 
 writes `metrics.json`, `predictions.parquet` and pictures to `DIR/eval/SPLIT`,
-and all of it on one page to `DIR/report.html`.
+and all of it on one page to `DIR/report.html`. With `--best`, of the checkpoint
+that was best on validation, by `config.best_metric`, instead of the newest;
+`step` in metrics.json tells which.
 """
 
 import pathlib
@@ -15,13 +17,17 @@ from geojax.training import loop
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
+_BEST = flags.DEFINE_boolean(
+  "best", False, "Take the checkpoint that was best on validation."
+)
 
 
 def main(argv):
   """Runs the command."""
   workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
-    reporting.write_report(loop.load(workdir), workdir, _SPLIT.value)
+    run = loop.load(workdir, best=_BEST.value)
+    reporting.write_report(run, workdir, _SPLIT.value)
 
 
 if __name__ == "__main__":

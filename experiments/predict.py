@@ -42,6 +42,9 @@ _STRIDE = flags.DEFINE_integer(
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", None, "Patches at a time, where memory is short.", lower_bound=1
 )
+_BEST = flags.DEFINE_boolean(
+  "best", False, "Take the checkpoint that was best on validation."
+)
 
 
 def main(argv):
@@ -50,7 +53,9 @@ def main(argv):
     if len(argv) < 2:
       raise app.UsageError("no tile given")
     told, errors = tile_batch.predict_tiles(
-      predict.load(_WORKDIR.value, batch_size=_BATCH_SIZE.value),
+      predict.load(
+        _WORKDIR.value, batch_size=_BATCH_SIZE.value, best=_BEST.value
+      ),
       argv[1:],
       pathlib.Path(_OUTPUT.value),
       stride=_STRIDE.value,

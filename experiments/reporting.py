@@ -61,7 +61,10 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
   clock.lap("figures")
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)
-  figures.write_json({**found, "baselines": beside}, folder / "metrics.json")
+  step = int(run.state.step)
+  figures.write_json(
+    {"step": step, **found, "baselines": beside}, folder / "metrics.json"
+  )
   figures.write_predictions(examined, train_km, folder / "predictions.parquet")
   pictures.draw(run, variables, examined, train_km, found, split, folder)
   plots.training_curves(logs.read_metrics(workdir)).savefig(

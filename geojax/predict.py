@@ -187,13 +187,17 @@ class Predictor:
     return patches
 
 
-def load(workdir, *, batch_size: int | None = None) -> Predictor:
+def load(
+  workdir, *, batch_size: int | None = None, best: bool = False
+) -> Predictor:
   """Loads a trained run, from its workdir alone.
 
   Args:
     workdir: Folder of the run.
     batch_size: Patches at a time, rounded up to a multiple of the devices; by
       default what makes about 2^19 pixels on each of them.
+    best: Whether to take the checkpoint that was best on validation, by
+      `config.best_metric`, instead of the newest.
 
   Returns:
     The run as a `Predictor`.
@@ -205,7 +209,7 @@ def load(workdir, *, batch_size: int | None = None) -> Predictor:
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   data = data_info.load(workdir)
   mesh = sharding.create_mesh(config.model_devices)
-  state = loop.restore_state(config, workdir, data.image_shape, mesh)
+  state = loop.restore_state(config, workdir, data.image_shape, mesh, best=best)
   devices = mesh.shape["data"]
   if batch_size is None:
     height, width, _ = data.image_shape

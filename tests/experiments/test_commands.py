@@ -12,6 +12,7 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
   "--config.num_steps=6 --config.eval_every=3 --config.checkpoint_every=3"
   " --config.log_every=2 --config.data.batch_size=32"
+  " --config.best_metric=acc@1km"
   " --config.model.widths=(16,) --config.model.depths=(1,)"
   " --config.model.patch_size=8"
   " --config.mixture.num_centers=16 --config.data.name=geo_tiles/earth_smoke"
@@ -59,6 +60,7 @@ def test_a_workdir_holds_what_the_readme_says(trained):
   splits = {json.loads(line)["split"] for line in lines}
   assert splits == {"train", "validation"}
   found = json.loads((workdir / "eval/test/metrics.json").read_text())
+  assert found["step"] == 6
   names = (
     "median_km mean_km acc@1km acc@25km acc@200km acc@750km acc@2500km geoscore"
     " nll_nats climate_accuracy climate_class_accuracy climate_macro_f1"
@@ -70,7 +72,12 @@ def test_a_workdir_holds_what_the_readme_says(trained):
     "best constant",
     "uniform",
   }
-  assert {"latitude", "climate", "train_km", "month"} == set(found["groups"])
+  kinds = {"latitude", "climate", "train_km", "month"}
+  assert kinds == set(found["groups"])
+  for baseline in found["baselines"].values():
+    assert {kind: list(x) for kind, x in baseline["groups"].items()} == {
+      kind: list(x) for kind, x in found["groups"].items()
+    }
   assert found["doubt"]["fitted_temperature"] > 0
   pictures = (
     "overview errors map_patch map_tile error_against reliability confusion"
@@ -92,6 +99,18 @@ def test_evaluating_again_gives_the_same_metrics(trained):
   done = _run("evaluate.py", f"--workdir={workdir}", "--split=test")
   assert done.returncode == 0, done.stderr
   assert json.loads(path.read_text()) == before
+
+
+def test_the_best_checkpoint_is_evaluated_on_demand(trained):
+  """No place is right within 1 km, so the first evaluation stays the best."""
+  workdir, _ = trained
+  done = _run(
+    "evaluate.py", f"--workdir={workdir}", "--split=validation", "--best"
+  )
+  assert done.returncode == 0, done.stderr
+  found = json.loads((workdir / "eval/validation/metrics.json").read_text())
+  assert found["acc@1km"] == 0
+  assert found["step"] == 3
 
 
 def _one_line(stderr):
