@@ -71,5 +71,6 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  command.use_fast_cpu()
   flags.mark_flag_as_required("workdir")
   app.run(main)

@@ -4,9 +4,9 @@
 
 Both read the same records in a global shuffle, scale and flip them; geojax from
 ArrayRecord shards, PyTorch (extra `[bench]`) from memory-mapped `.npy` files.
-Equal workers: two threads there, two worker processes here. Beside it, what a
-small Core encoder trains, which is what a pipeline has to feed, and what an
-index of 10^7 records needs.
+Equal workers: two threads there, two worker processes here. Beside it, what
+core_atto trains, which is what a pipeline has to feed, and what an index of
+10^7 records needs.
 """
 
 import json
@@ -20,6 +20,7 @@ import jax
 import numpy as np
 from absl import app, flags
 
+from experiments import command
 from geojax.training import augment, pipeline, sharding
 from geojax.training import config as config_lib
 from geojax.training import state as state_lib
@@ -125,10 +126,9 @@ def torch_batches(dataset, folder: pathlib.Path):
       yield images.numpy(), labels.numpy()
 
 
-def training_speed(dataset, model: dict, steps: int = 3) -> float:
-  """Patches a second that a model trains, with the batch at hand."""
+def training_speed(dataset, steps: int = 5) -> float:
+  """Patches a second that core_atto trains, with the batch at hand."""
   config = config_lib.default_config()
-  config.model.update(model)
   config.mixture.num_centers = 512
   mixture = {
     "mu": np.tile(np.eye(3, dtype=np.float32), (171, 1))[:512],
@@ -181,14 +181,12 @@ def main(argv):
       )
   except ModuleNotFoundError:
     print("PyTorch is not installed (extra [bench])")
-  found["training"] = training_speed(
-    dataset, {"depths": (1, 1, 1, 1), "widths": (16, 32, 64, 128)}
-  )
+  found["training"] = training_speed(dataset)
   print(f"index of 10^7 records         {found['index_megabytes']:12.1f} MB")
   for name, what in (
     ("geojax", "geojax batches"),
     ("torch", "PyTorch DataLoader"),
-    ("training", "a small Core trains"),
+    ("training", "core_atto trains"),
   ):
     if name in found:
       print(f"{what:<30}{found[name]:12,.0f} patches/s")
@@ -196,4 +194,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
+  command.use_fast_cpu()
   app.run(main)

@@ -101,16 +101,24 @@ def test_evaluating_again_gives_the_same_metrics(trained):
   assert json.loads(path.read_text()) == before
 
 
-def test_the_best_checkpoint_is_evaluated_on_demand(trained):
+@pytest.mark.parametrize(("flag", "step"), [("--best", 3), ("--nobest", 6)])
+def test_the_best_checkpoint_is_evaluated_on_demand(trained, flag, step):
   """No place is right within 1 km, so the first evaluation stays the best."""
   workdir, _ = trained
-  done = _run(
-    "evaluate.py", f"--workdir={workdir}", "--split=validation", "--best"
+  code = """
+from absl import app
+from experiments import evaluate, reporting
+reporting.write_report = lambda run, *_: print(int(run.state.step))
+app.run(evaluate.main)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code, f"--workdir={workdir}", flag],
+    cwd=_ROOT,
+    check=True,
+    capture_output=True,
+    text=True,
   )
-  assert done.returncode == 0, done.stderr
-  found = json.loads((workdir / "eval/validation/metrics.json").read_text())
-  assert found["acc@1km"] == 0
-  assert found["step"] == 3
+  assert done.stdout.split() == [str(step)]
 
 
 def _one_line(stderr):

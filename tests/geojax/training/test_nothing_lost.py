@@ -99,7 +99,6 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
     ("step", -9),
     ("evaluation", -9),
     ("term_in_evaluation", 0),
-    ("save", -9),
     ("term", 0),
     ("save", -9),
   ):
