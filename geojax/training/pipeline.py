@@ -36,14 +36,14 @@ class Dataset:
   offset: np.ndarray
   divisor: np.ndarray
 
-  def source(self, split: str) -> grain.MapDataset:
+  def source(self, split: str) -> "Records":
     """Returns the records of a split: images and labels alone.
 
     Args:
       split: "train", "validation" or "test".
 
     Returns:
-      Records by index, each a dict of `image` and `label`.
+      Its `Records`, of `image` and `label`.
 
     Raises:
       DatasetError: The data set has no such split, or no record in it.
@@ -82,8 +82,9 @@ class Dataset:
     """
     records = self._open(split, ("label",))
     every = 1 if at_most is None else -(-len(records) // at_most)
-    labels = records[::every].batch(1024).to_iter_dataset()
-    return np.concatenate([batch["label"] for batch in labels])
+    wanted = range(0, len(records), every)
+    chunks = (wanted[i : i + 1024] for i in range(0, len(wanted), 1024))
+    return np.concatenate([records.read(chunk)["label"] for chunk in chunks])
 
   def _filled(self):
     """Names of the splits that hold records."""
@@ -99,7 +100,41 @@ class Dataset:
     records = self.builder.as_data_source(
       split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
     )
-    return grain.MapDataset.source(records).map(features.deserialize_example_np)
+    return Records(records, features.deserialize_example_np)
+
+
+class Records:
+  """Records at random: one by one, or faster, some together.
+
+  `Dataset.source` makes them.
+  """
+
+  def __init__(self, encoded, decode):
+    self._encoded, self._decode = encoded, decode
+
+  def __len__(self):
+    return len(self._encoded)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return self._decode(self._encoded[index])
+
+  def read(self, indices) -> dict[str, np.ndarray]:
+    """Reads records, by ArrayRecord's own threads.
+
+    Args:
+      indices: Positions in the split, in any order, any of them repeatedly.
+
+    Returns:
+      Arrays by name with a leading axis of records, in the order asked for.
+    """
+    records = [
+      self._decode(encoded)
+      for encoded in self._encoded.__getitems__(list(indices))
+    ]
+    return {
+      name: np.stack([record[name] for record in records])
+      for name in records[0]
+    }
 
 
 def open_dataset(data_dir: str, name: str) -> Dataset:
@@ -178,8 +213,13 @@ def train_batches(
       f"the train split has {len(source)} records, fewer than one batch of"
       f" {batch_size}; lower config.data.batch_size"
     )
-  endless = source.shuffle(seed=seed).repeat()
-  return iter(_read(endless.__getitem__, batch_size, rows, range(first, 2**40)))
+  order = _order(len(source), seed)
+
+  def batch(number):
+    positions = _positions(number, batch_size, rows)
+    return source.read([int(order[i]) for i in positions])
+
+  return _iterate(batch, range(first, 2**40))
 
 
 def batch_records(
@@ -196,9 +236,8 @@ def batch_records(
   Returns:
     Their positions in the split.
   """
-  endless = grain.MapDataset.range(count).shuffle(seed=seed).repeat()
-  start = number * batch_size
-  return [int(endless[i]) for i in range(start, start + batch_size)]
+  order = _order(count, seed)
+  return [int(order[i]) for i in _positions(number, batch_size, None)]
 
 
 def eval_batches(source, *, batch_size: int, rows: slice | None = None):
@@ -214,27 +253,31 @@ def eval_batches(source, *, batch_size: int, rows: slice | None = None):
     record to fill up.
   """
 
-  def record(index):
-    within = index < len(source)
-    return {**source[index if within else 0], "mask": np.bool_(within)}
+  def batch(number):
+    positions = np.asarray(_positions(number, batch_size, rows))
+    mask = positions < len(source)
+    return {**source.read(np.where(mask, positions, 0).tolist()), "mask": mask}
 
-  number = -(-len(source) // batch_size)
-  return _read(record, batch_size, rows, range(number))
+  return _iterate(batch, range(-(-len(source) // batch_size)))
 
 
-def _read(record, batch_size, rows, numbers):
-  """Batches by number, of a function of a position in all batches' records."""
+def _order(count, seed):
+  """Endless shuffled positions, of which none is ever kept."""
+  return grain.MapDataset.range(count).shuffle(seed=seed).repeat()
+
+
+def _positions(number, batch_size, rows):
+  """Where the rows of a batch lie in all batches' rows."""
   rows = rows or slice(0, batch_size)
-  count = rows.stop - rows.start
+  start = number * batch_size
+  return range(start + rows.start, start + rows.stop)
 
-  def of_batch(index):
-    number, row = divmod(int(index), count)
-    return record(number * batch_size + rows.start + row)
 
-  indices = grain.MapDataset.range(numbers.start * count, numbers.stop * count)
-  # Few threads, few batches ahead: reading shares its cores with training.
+def _iterate(batch, numbers):
+  """Batches by number, some ahead of whom asks for them."""
+  # Few threads: reading shares its cores with training.
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+  dataset = grain.MapDataset.range(numbers.start, numbers.stop)
   return iter(
-    indices.map(of_batch)
-    .batch(count)
-    .to_iter_dataset(grain.ReadOptions(num_threads=2, prefetch_buffer_size=4))
+    dataset.map(lambda number: batch(int(number))).to_iter_dataset(options)
   )

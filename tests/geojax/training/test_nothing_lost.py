@@ -194,17 +194,20 @@ def one_bad_record(monkeypatch):
   real = pipeline.train_batches
   bad = 5
 
+  class WithABadRecord(pipeline.Records):
+    def __init__(self, source):
+      self._source = source
+
+    def __len__(self):
+      return len(self._source)
+
+    def read(self, indices):
+      batch = self._source.read(indices)
+      is_bad = np.equal(indices, bad)[:, None]
+      return {**batch, "label": np.where(is_bad, math.nan, batch["label"])}
+
   def with_a_bad_record(source, **options):
-    numbers = pipeline.grain.MapDataset.range(len(source))
-    return real(
-      numbers.map(
-        lambda i: {
-          **source[int(i)],
-          "label": source[int(i)]["label"] * (math.nan if i == bad else 1),
-        }
-      ),
-      **options,
-    )
+    return real(WithABadRecord(source), **options)
 
   monkeypatch.setattr(pipeline, "train_batches", with_a_bad_record)
   return bad

@@ -2,7 +2,6 @@
 
 import pathlib
 
-import grain
 import numpy as np
 import pytest
 
@@ -15,11 +14,30 @@ def dataset(smoke):
   return pipeline.open_dataset(str(smoke), "geo_tiles/earth_smoke")
 
 
+class _Bytes(list):
+  """Encoded records as ArrayRecord's source has them."""
+
+  def __getitems__(self, indices):
+    return [self[i] for i in indices]
+
+
 def _numbered(count):
   """Records whose label is their number."""
-  return grain.MapDataset.range(count).map(
-    lambda index: {"label": np.full(36, index, np.float32)}
+  return pipeline.Records(
+    _Bytes(range(count)),
+    lambda number: {"label": np.full(36, number, np.float32)},
   )
+
+
+def test_records_read_together_are_those_read_one_by_one(dataset):
+  source = dataset.source("train")
+  indices = [5, len(source) - 1, 0, 5, 3]
+  together = source.read(indices)
+  assert set(together) == {"image", "label"}
+  for row, index in enumerate(indices):
+    for name, value in source[index].items():
+      assert together[name].dtype == value.dtype
+      np.testing.assert_array_equal(together[name][row], value)
 
 
 def _numbers(batch):
