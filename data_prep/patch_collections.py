@@ -74,7 +74,7 @@ def convert_major_tom(parquet_path, directory, default_baseline=None):
     The tiles' paths, which have `products.BANDS`, and a list of
     `tiles.TileError`, one a row that failed.
   """
-  # Only this source needs it.
+  # Only this source needs it, and every process would load it.
   from pyarrow import parquet
 
   path = pathlib.Path(parquet_path)

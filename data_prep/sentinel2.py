@@ -7,7 +7,6 @@ product; see `products`. What is none yet, `safe_products` and
 
 import dataclasses
 import functools
-import importlib.util
 import os
 import pathlib
 import re
@@ -62,16 +61,10 @@ class Sentinel2:
       The folder to read from.
 
     Raises:
-      tiles.TileError: If there is no such folder, or nothing to read it with.
+      tiles.TileError: If there is no such folder.
     """
     del download_dir
-    folder = sources.require_folder(manual_dir, "products")
-    # Only Major TOM needs it; told here rather than by each of its files.
-    if self.kind == "major_tom" and not importlib.util.find_spec("pyarrow"):
-      raise tiles.TileError(
-        folder, "Python's package pyarrow is missing, which reads parquet"
-      )
-    return folder
+    return sources.require_folder(manual_dir, "products")
 
   def cut_tiles(self, directory, folder, executor_map=map):
     """Makes the tiles that are not there yet.

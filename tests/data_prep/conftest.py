@@ -7,7 +7,6 @@ import sentinel2_samples
 @pytest.fixture(scope="session")
 def cell():
   """A row of Major TOM; its corner lies between pixels, as they all do."""
-  pytest.importorskip("pyarrow", reason="pyarrow reads Major TOM's files")
   row = {
     "product_id": sentinel2_samples.SOUTH,
     "grid_cell": "48U_704L",

@@ -5,8 +5,10 @@ import zipfile
 
 import imagecodecs
 import numpy as np
+import pyarrow
 import scipy.ndimage
 import tifffile
+from pyarrow import parquet
 
 from data_prep import products, tiles
 
@@ -115,9 +117,6 @@ CELL_BANDS = make_bands(1068, products.BANDS)
 
 
 def write_parquet(path, rows, row_group_size=1):
-  import pyarrow
-  from pyarrow import parquet
-
   table = pyarrow.Table.from_pylist(rows)
   parquet.write_table(table, path, row_group_size=row_group_size)
   return path

@@ -5,14 +5,13 @@ import datetime
 import numpy as np
 import pytest
 import sentinel2_samples as samples
+from pyarrow import parquet
 
 from data_prep import patch_collections, products, tiles
 
 
 def spoil_column(path, group, name):
   """Breaks a column of one row group; the others can be read."""
-  from pyarrow import parquet
-
   metadata = parquet.read_metadata(path).row_group(group)
   columns = [metadata.column(i) for i in range(metadata.num_columns)]
   column = next(c for c in columns if c.path_in_schema == name)

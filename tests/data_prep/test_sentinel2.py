@@ -3,7 +3,6 @@
 import concurrent.futures
 import pickle
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -43,13 +42,6 @@ def test_a_folder_is_needed(tmp_path, folder):
   with pytest.raises(tiles.TileError, match="--source=FOLDER"):
     sentinel2.Sentinel2().fetch(tmp_path, folder)
   assert sentinel2.Sentinel2().fetch(None, str(tmp_path)) == tmp_path
-
-
-def test_a_missing_package_is_told_before_any_work(tmp_path, monkeypatch):
-  monkeypatch.setitem(sys.modules, "pyarrow", None)
-  with pytest.raises(tiles.TileError, match="pyarrow is missing"):
-    sentinel2.Sentinel2("major_tom").fetch(None, tmp_path)
-  assert sentinel2.Sentinel2().fetch(None, tmp_path) == tmp_path
 
 
 @pytest.mark.parametrize("kind", sentinel2.KINDS)
