@@ -172,13 +172,16 @@ def _batches(patches, batch_size, painter, left_out, progress):
     left_out.update(missing)
     images.append(features["image"])
     corners.append(np.stack([features["row"], features["col"]], axis=1))
+    done = len(index)
+    # A row of a large tile is 200 MB: none may lie about while the model works.
+    del pixels, features
     whole = sum(map(len, images)) // batch_size * batch_size
     if whole:
       ready = [np.concatenate(parts) for parts in (images, corners)]
-      yield tuple(part[:whole] for part in ready)
       images, corners = ([part[whole:].copy()] for part in ready)
+      yield tuple(part[:whole] for part in ready)
     if progress is not None:
-      progress(len(index))
+      progress(done)
   if sum(map(len, images)):
     yield np.concatenate(images), np.concatenate(corners)
 
@@ -190,14 +193,15 @@ def _read_ahead(patches, groups):
     pixels = patches.read(index)
     return index, pixels, *patches.cut(index, pixels)
 
+  waiting = collections.deque()
   with concurrent.futures.ThreadPoolExecutor(1) as reader:
-    ahead = None
     for group in groups:
-      now, ahead = ahead, reader.submit(read, group)
-      if now is not None:
-        yield now.result()
-    if ahead is not None:
-      yield ahead.result()
+      waiting.append(reader.submit(read, group))
+      if len(waiting) > 1:
+        # Taken out, so that nothing here keeps what was read.
+        yield waiting.popleft().result()
+    while waiting:
+      yield waiting.popleft().result()
 
 
 class _Painter:

@@ -24,7 +24,7 @@ __all__ = ["LEVELS", "Prediction", "Predictor", "Sums", "load", "sum_up"]
 
 # A batch's pixels by default: few enough for the widest features of the
 # encoder to take a few hundred MB.
-_PIXELS_PER_BATCH = 2**19
+_PIXELS_PER_BATCH = 2**18
 
 
 class Predictor:
@@ -195,7 +195,7 @@ def load(
   Args:
     workdir: Folder of the run.
     batch_size: Patches at a time, rounded up to a multiple of the devices; by
-      default what makes about 2^19 pixels on each of them.
+      default what makes about 2^18 pixels on each of them.
     best: Whether to take the checkpoint that was best on validation, by
       `config.best_metric`, instead of the newest.
 
