@@ -176,19 +176,36 @@ def test_the_rate_scale_scales_every_update(config):
   )
 
 
-@pytest.fixture
-def collectives(config):
-  """Those of a step on eight devices, the bytes of its gradients, and more."""
+def _spread_over(config, mesh):
+  """A step over a mesh, and a state and a batch that are spread over it."""
   state = _state(config, centers=2048)
-  mesh = _mesh(8)
-  shardings = sharding.state_shardings(state, mesh, fsdp=False)
+  shardings = sharding.state_shardings(
+    state, mesh, fsdp=config.sharding == "fsdp"
+  )
   step = sharding.compile_step(
     step_lib.make_train_step(config, **_SCALE, mesh=mesh),
     shardings,
     parallel="jit",
   )
   batch = sharding.put_batch(_batch(0, rows=64), mesh)
-  state = jax.device_put(state, shardings)
+  return step, jax.device_put(state, shardings), batch
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+@pytest.mark.parametrize("spread", ["replicated", "fsdp"])
+def test_the_step_over_a_mesh_lowers_for_accelerators(config, platform, spread):
+  """With the centers in chunks, and spread over the axis "model"."""
+  config.sharding = spread
+  config.mixture.chunk_size = 256
+  step, *arguments = _spread_over(config, _mesh(4, 2))
+  exported = jax.export.export(step, platforms=[platform])(*arguments)
+  assert exported.nr_devices == 8
+
+
+@pytest.fixture
+def collectives(config):
+  """Those of a step on eight devices, the bytes of its gradients, and more."""
+  step, state, batch = _spread_over(config, _mesh(8))
   text = step.lower(state, batch).compile().as_text()
   gradients = sum(4 * x.size for x in jax.tree.leaves(state.params))
   # On CPUs gradients of 3x3 kernels are summed while they are spread over 6x6.
