@@ -20,13 +20,10 @@ import dataclasses
 import fcntl
 import io
 import json
-import multiprocessing
-import multiprocessing.connection
 import os
 import pathlib
 import shutil
 import sys
-import threading
 import time
 
 import tensorflow_datasets as tfds
@@ -36,6 +33,7 @@ from data_prep import (
   beam_map,
   climate_maps,
   geo_tiles,
+  process_map,
   rasters,
   splits,
   tiles,
@@ -157,7 +155,7 @@ def build(
   with contextlib.ExitStack() as stack:
     stack.enter_context(_lock(tile_dir))
     if beam is None:
-      executor_map = stack.enter_context(_executor_map(num_workers))
+      executor_map = stack.enter_context(process_map.open_map(num_workers))
     else:
       executor_map = beam_map.make_map(*beam, folder=tile_dir)
     _claim(tile_dir / "settings.json", settings)
@@ -223,43 +221,6 @@ def _lock(directory):
         f"{directory} is being built by another process; wait for it"
       ) from None
     yield
-
-
-@contextlib.contextmanager
-def _executor_map(num_workers):
-  """`map`, over processes if there are any."""
-  if not num_workers:
-    yield map
-    return
-  with concurrent.futures.ProcessPoolExecutor(
-    num_workers,
-    # Threads of the record writer do not survive a fork.
-    mp_context=multiprocessing.get_context("spawn"),
-    initializer=_exit_with_parent,
-  ) as executor:
-
-    def executor_map(function, *iterables):
-      # Few, large messages; yet some for each process.
-      chunksize = max(1, len(iterables[0]) // (16 * num_workers))
-      try:
-        yield from executor.map(function, *iterables, chunksize=chunksize)
-      except BaseException:
-        # No task may write on while what it writes to is cleared away.
-        executor.shutdown(cancel_futures=True)
-        raise
-
-    yield executor_map
-
-
-def _exit_with_parent():
-  """Ends a worker whose parent was killed: it would wait forever."""
-  parent = multiprocessing.parent_process().sentinel
-
-  def wait():
-    multiprocessing.connection.wait([parent])
-    os._exit(1)
-
-  threading.Thread(target=wait, daemon=True).start()
 
 
 def _claim(path, settings):

@@ -13,7 +13,14 @@ import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
 
-from data_prep import build, geo_tiles, rasters, records, splits
+from data_prep import (
+  build,
+  geo_tiles,
+  process_map,
+  rasters,
+  records,
+  splits,
+)
 
 REPO = pathlib.Path(__file__).parents[2]
 VERSION = "geo_tiles/earth_smoke/1.0.0"
@@ -285,7 +292,7 @@ def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):
 def test_errors_of_workers_reach_the_caller_whole():
   """Exceptions travel between processes as pickles."""
   with (
-    build._executor_map(1) as executor_map,
+    process_map.open_map(1) as executor_map,
     pytest.raises(rasters.RasterError, match="expected 200401"),
   ):
     list(executor_map(rasters.blue_marble_path, [pathlib.Path()], [1]))
