@@ -28,17 +28,6 @@ def confusion_matrices(*, zones, classes) -> matplotlib.figure.Figure:
   left.tick_params(labelsize=7)
   _draw_confusion(right, classes, climate.CLASSES, climate.CLASS_COLORS)
   right.set_title(_title("6 classes", classes), fontsize=10)
-  shares = _shares(classes)
-  for row, column in np.argwhere(np.asarray(classes) > 0):
-    right.text(
-      column,
-      row,
-      f"{100 * shares[row, column]:.0f}",
-      ha="center",
-      va="center",
-      fontsize=9,
-      color="white" if shares[row, column] > 0.6 else "black",
-    )
   bar = figure.colorbar(
     image,
     ax=[left, right],
@@ -49,6 +38,35 @@ def confusion_matrices(*, zones, classes) -> matplotlib.figure.Figure:
   )
   bar.set_label("share of the true zone or class", fontsize=9)
   return figure
+
+
+def draw_shares(axes, counts, *, numbers):
+  """Draws counts as shares of their rows.
+
+  Args:
+    axes: Axes to draw on.
+    counts: Shape `[rows, columns]`.
+    numbers: Whether to write what is not 0 into its cell, in %.
+
+  Returns:
+    The image, for a colour bar.
+  """
+  counts = np.asarray(counts, float)
+  totals = counts.sum(axis=1, keepdims=True)
+  shares = np.divide(
+    counts, totals, out=np.zeros_like(counts), where=totals > 0
+  )
+  for row, column in np.argwhere(counts > 0) if numbers else ():
+    axes.text(
+      column,
+      row,
+      f"{100 * shares[row, column]:.0f}",
+      ha="center",
+      va="center",
+      fontsize=9,
+      color="white" if shares[row, column] > 0.6 else "black",
+    )
+  return axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
 
 
 def error_against(
@@ -210,8 +228,9 @@ def reliability(*, curves, climate_curve) -> matplotlib.figure.Figure:
 
 def _draw_confusion(axes, counts, names, colours):
   """Shares of each true row, and a square in its colour at each name."""
-  image = axes.imshow(_shares(counts), cmap="Blues", vmin=0, vmax=1)
   size = len(names)
+  # Of 31 zones, numbers could not be read.
+  image = draw_shares(axes, counts, numbers=size < 10)
   axes.set_xticks(range(size), names, rotation=90)
   axes.set_yticks(range(size), names)
   # Squares lie between the panel and its names.
@@ -238,9 +257,3 @@ def _title(name, counts):
   counts = np.asarray(counts)
   right = np.trace(counts) / max(1, counts.sum())
   return f"{name}: {100 * right:.0f} % of {counts.sum():,.0f} patches right"
-
-
-def _shares(counts):
-  counts = np.asarray(counts, float)
-  totals = counts.sum(axis=1, keepdims=True)
-  return np.divide(counts, totals, out=np.zeros_like(counts), where=totals > 0)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import lines
 
 from geojax import climate, sphere
-from geojax.views import maps
+from geojax.views import charts, maps
 
 _STYLES = ("-", "--", ":", "-.")
 
@@ -198,25 +198,10 @@ def _draw_classes(axes, zone_true, zone_predicted):
   np.add.at(
     counts, (zone_to_class[zone_true], zone_to_class[zone_predicted]), 1
   )
-  totals = counts.sum(axis=1, keepdims=True)
-  shares = np.divide(
-    counts, totals, out=np.zeros_like(counts), where=totals > 0
-  )
-  axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-  for row, column in np.ndindex(size, size):
-    if counts[row, column]:
-      axes.text(
-        column,
-        row,
-        f"{100 * shares[row, column]:.0f}",
-        ha="center",
-        va="center",
-        fontsize=9,
-        color="white" if shares[row, column] > 0.6 else "black",
-      )
+  charts.draw_shares(axes, counts, numbers=True)
   names = [
     f"{name} ({int(total)})"
-    for name, total in zip(climate.CLASSES, totals[:, 0], strict=True)
+    for name, total in zip(climate.CLASSES, counts.sum(axis=1), strict=True)
   ]
   axes.set_xticks(range(size), climate.CLASSES, rotation=30, ha="right")
   axes.set_yticks(range(size), names)
