@@ -21,7 +21,7 @@ import time
 import numpy as np
 
 from data_prep import geo_tiles, products, tiles
-from experiments import tile_batch
+from experiments import command, tile_batch
 from experiments.benchmarks import noise
 from geojax import predict, sphere
 from geojax.training import checkpoint, data_info, progress
@@ -163,4 +163,5 @@ def _predict(folder):
 
 
 if __name__ == "__main__":
+  command.use_fast_cpu()
   main()
