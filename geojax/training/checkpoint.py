@@ -37,6 +37,7 @@ class Checkpointer:
     self._read_only = read_only
     self._folder = (workdir / "checkpoints").absolute()
     self._kept = _NewestAndBest(keep)
+    self._saving = None
     self._checkpointer = ocp.training.Checkpointer(
       self._folder,
       # When to save is the loop's to say.
@@ -73,7 +74,15 @@ class Checkpointer:
       },
     }
     with self._telling_why():
-      self._checkpointer.save_checkpointables_async(step, saved)
+      self._await_last_save()
+      self._saving = self._checkpointer.save_checkpointables_async(step, saved)
+
+  def _await_last_save(self):
+    # Orbax would wait by itself; but a save that nobody asks for its result
+    # keeps its thread, and what that refers to, as long as the process lives.
+    if self._saving is not None:
+      saving, self._saving = self._saving, None
+      saving.result()
 
   def restore(self, state, *, step: int | None = None, report=print):
     """Restores the newest checkpoint that is whole.
@@ -141,7 +150,10 @@ class Checkpointer:
       CheckpointError: It cannot be written.
     """
     with self._telling_why():
-      self._checkpointer.close()
+      try:
+        self._await_last_save()
+      finally:
+        self._checkpointer.close()
 
   @contextlib.contextmanager
   def _telling_why(self):

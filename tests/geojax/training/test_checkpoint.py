@@ -1,6 +1,7 @@
 """Checkpoints: whole ones come back, damaged ones are noticed."""
 
 import resource
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +49,17 @@ def test_the_newest_and_the_best_are_kept_and_come_back(workdir):
   assert told == []
   jax.tree.map(np.testing.assert_array_equal, state, _state(4))
   assert _restore(workdir, step=1)[1]["step"] == 1
+
+
+def test_saves_leave_no_threads_behind(tmp_path):
+  """A thread left by each save would keep what it saved, and memory grow."""
+  checkpointer = checkpoint.Checkpointer(tmp_path, keep=1)
+  counts = {}
+  for step in range(1, 24):
+    checkpointer.save(step, _state(step), {"step": step}, best_step=0)
+    counts[step] = threading.active_count()
+  checkpointer.close()
+  assert counts[23] < counts[3] + 10
 
 
 def _data_file(folder):
