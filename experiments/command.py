@@ -40,14 +40,18 @@ def use_fast_cpu() -> None:
   """Starts the process anew under the settings that are fast on a CPU.
 
   To be called first of all; without effect where all are set, and on another
-  system than Linux. An accelerator is not touched by them. A training step of
-  core_atto on 2 cores took 381 ms as things come, 304 ms where glibc asks for
-  huge pages, which saves page faults of the step's large temporary buffer, and
-  260 ms where XLA leaves matrix products to Eigen too. On cores with AVX-512,
-  its whole width takes 4 % off core_nano.
+  system than Linux. An accelerator is not touched by them. Huge pages save page
+  faults of a step's large temporary buffer, a third of core_atto's step; matrix
+  products are faster by Eigen than by XLA's own library on some processors, and
+  not slower on those with AVX-512, where vectors of the whole width take 4 %
+  off core_nano's (`experiments.benchmarks.train_step`). Arrays of over 1 MiB go
+  back to the system when they are freed: left to itself, glibc comes to keep
+  those of up to 32 MiB, in a heap for each thread, and the memory of a long run
+  grows (`experiments.benchmarks.soak`).
   """
   settings = (
     ("GLIBC_TUNABLES", ":", "glibc.malloc.hugetlb", "1"),
+    ("GLIBC_TUNABLES", ":", "glibc.malloc.mmap_threshold", str(2**20)),
     (
       "XLA_FLAGS",
       " ",

@@ -1,5 +1,7 @@
 """Evaluation: a split predicted batch by batch, then summed up once."""
 
+import functools
+
 import jax
 import numpy as np
 
@@ -32,18 +34,28 @@ def make_outputs(step, config, dataset, mesh):
   # Whole on each device: every process sums up what all of them predicted.
   labelled = jax.jit(labelled, out_shardings=sharding.replicated(mesh))
   batch_size = config.data.eval_batch_size
+  # Opened once: each reader of a split has threads of its own.
+  source = functools.cache(dataset.source)
+
+  def to_host(found):
+    found = jax.tree.map(np.asarray, found)
+    mask = found.pop("mask")
+    return jax.tree.map(lambda value: value[mask], found)
 
   def outputs(variables, split, *args):
     batches = pipeline.eval_batches(
-      dataset.source(split),
+      source(split),
       batch_size=batch_size,
       rows=sharding.local_rows(batch_size, mesh),
     )
+    # While the devices predict one batch, the next one is read.
+    running = None
     for batch in batches:
-      found = labelled(variables, sharding.put_batch(batch, mesh), *args)
-      found = jax.tree.map(np.asarray, found)
-      mask = found.pop("mask")
-      yield jax.tree.map(lambda value, mask=mask: value[mask], found)
+      begun = labelled(variables, sharding.put_batch(batch, mesh), *args)
+      if running is not None:
+        yield to_host(running)
+      running = begun
+    yield to_host(running)
 
   return outputs
 

@@ -7,11 +7,15 @@ batch was filled up.
 """
 
 import dataclasses
+import functools
+import os
 import pathlib
 
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.proto import tf_example_pb2
 
 from geojax.training.errors import DatasetError
 
@@ -92,15 +96,56 @@ class Dataset:
     return [name for name in splits if splits[name].num_examples]
 
   def _open(self, split, names):
-    # The data source of TFDS always decodes every feature; so take its raw
-    # records, and decode the wanted ones.
-    features = tfds.features.FeaturesDict(
-      {name: self.builder.info.features[name] for name in names}
+    # The data source of TFDS decodes every feature, and starts threads for each
+    # batch: it takes three times as long as to read the shards and to let the
+    # wanted features decode their own bytes.
+    info = self.builder.info
+    features = {name: info.features[name] for name in names}
+
+    def decode(encoded):
+      stored = tf_example_pb2.Example.FromString(encoded).features.feature
+      return {
+        name: feature.decode_example_np(stored[name].bytes_list.value[0])
+        for name, feature in features.items()
+      }
+
+    return Records(_Shards(info.splits[split].file_instructions), decode)
+
+
+class _Shards:
+  """The encoded records of a split, which lie in many ArrayRecord files."""
+
+  def __init__(self, files):
+    self._ends = np.cumsum([file.take for file in files])
+    self._firsts = self._ends - [file.take for file in files]
+    self._files = files
+    self._reader = functools.cache(self._open)
+
+  def _open(self, shard):
+    return array_record_module.ArrayRecordReader(
+      os.fspath(self._files[shard].filename),
+      # For records at random: nothing is read ahead.
+      options="readahead_buffer_size:0",
+      file_reader_buffer_size=32768,
     )
-    records = self.builder.as_data_source(
-      split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-    )
-    return Records(records, features.deserialize_example_np)
+
+  def __len__(self):
+    return int(self._ends[-1])
+
+  def read(self, indices):
+    """Returns the bytes of records, in the order asked for."""
+    indices = np.asarray(indices)
+    if np.any((indices < 0) | (indices >= len(self))):
+      raise IndexError(f"records must lie in [0, {len(self)}), got {indices}")
+    shards = np.searchsorted(self._ends, indices, side="right")
+    positions = indices - self._firsts[shards]
+    encoded = [b""] * len(indices)
+    for shard in np.unique(shards):
+      (rows,) = np.nonzero(shards == shard)
+      found = self._reader(int(shard)).read(positions[rows].tolist())
+      for row, record in zip(rows, found, strict=True):
+        encoded[row] = record
+    return encoded
 
 
 class Records:
@@ -116,7 +161,7 @@ class Records:
     return len(self._encoded)
 
   def __getitem__(self, index: int) -> dict[str, np.ndarray]:
-    return self._decode(self._encoded[index])
+    return {name: value[0] for name, value in self.read([index]).items()}
 
   def read(self, indices) -> dict[str, np.ndarray]:
     """Reads records, by ArrayRecord's own threads.
@@ -127,10 +172,7 @@ class Records:
     Returns:
       Arrays by name with a leading axis of records, in the order asked for.
     """
-    records = [
-      self._decode(encoded)
-      for encoded in self._encoded.__getitems__(list(indices))
-    ]
+    records = [self._decode(encoded) for encoded in self._encoded.read(indices)]
     return {
       name: np.stack([record[name] for record in records])
       for name in records[0]
@@ -219,7 +261,12 @@ def train_batches(
     positions = _positions(number, batch_size, rows)
     return source.read([int(order[i]) for i in positions])
 
-  return _iterate(batch, range(first, 2**40))
+  # Few threads: reading shares its cores with training.
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+  numbers = grain.MapDataset.range(first, 2**40)
+  return iter(
+    numbers.map(lambda number: batch(int(number))).to_iter_dataset(options)
+  )
 
 
 def batch_records(
@@ -243,22 +290,21 @@ def batch_records(
 def eval_batches(source, *, batch_size: int, rows: slice | None = None):
   """Every record once, in order; the last batch is filled up.
 
+  Read when asked for, and by no thread of its own: of threads made anew for
+  each evaluation of a run, each would leave memory behind.
+
   Args:
     source: Records, as of `Dataset.source`, of a split.
     batch_size: Rows a batch, the last one too.
     rows: The rows of each batch to read, those of this process; None for all.
 
-  Returns:
-    An iterator over batches with `mask`, False in rows that repeat the first
-    record to fill up.
+  Yields:
+    Batches with `mask`, False in rows that repeat the first record to fill up.
   """
-
-  def batch(number):
+  for number in range(-(-len(source) // batch_size)):
     positions = np.asarray(_positions(number, batch_size, rows))
     mask = positions < len(source)
-    return {**source.read(np.where(mask, positions, 0).tolist()), "mask": mask}
-
-  return _iterate(batch, range(-(-len(source) // batch_size)))
+    yield {**source.read(np.where(mask, positions, 0).tolist()), "mask": mask}
 
 
 def _order(count, seed):
@@ -271,13 +317,3 @@ def _positions(number, batch_size, rows):
   rows = rows or slice(0, batch_size)
   start = number * batch_size
   return range(start + rows.start, start + rows.stop)
-
-
-def _iterate(batch, numbers):
-  """Batches by number, some ahead of whom asks for them."""
-  # Few threads: reading shares its cores with training.
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-  dataset = grain.MapDataset.range(numbers.start, numbers.stop)
-  return iter(
-    dataset.map(lambda number: batch(int(number))).to_iter_dataset(options)
-  )

@@ -15,9 +15,9 @@ def dataset(smoke):
 
 
 class _Bytes(list):
-  """Encoded records as ArrayRecord's source has them."""
+  """Encoded records as shards have them."""
 
-  def __getitems__(self, indices):
+  def read(self, indices):
     return [self[i] for i in indices]
 
 
@@ -38,6 +38,15 @@ def test_records_read_together_are_those_read_one_by_one(dataset):
     for name, value in source[index].items():
       assert together[name].dtype == value.dtype
       np.testing.assert_array_equal(together[name][row], value)
+
+
+def test_records_are_what_tfds_decodes(dataset):
+  source = dataset.source("test")
+  decoded = dataset.builder.as_data_source("test")
+  for index in (0, len(source) - 1):
+    for name, value in source[index].items():
+      assert value.dtype == decoded[index][name].dtype
+      np.testing.assert_array_equal(value, decoded[index][name])
 
 
 def _numbers(batch):
