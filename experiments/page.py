@@ -212,10 +212,11 @@ def _describe_patches(run, variables, examined, split):
   components = variables["params"]["mixture"]
   cells = sphere.equal_area_grid(report.NUM_CELLS).astype(np.float32)
   draw_map = jax.jit(mixture.probability_map)
+  read_closer = pictures.make_read_closer(run, variables, split)
   described = []
   for start in range(0, len(records), _CHUNK):
     chunk = records[start : start + _CHUNK]
-    closer = pictures.read_closer(run, variables, split, chunk)
+    closer = read_closer(chunk)
     probability = [None] * len(chunk)
     if components:
       probability = np.asarray(

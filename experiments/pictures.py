@@ -14,6 +14,7 @@ from geojax.views import charts, maps, patches, plots
 _NUM_EXAMPLES = 12
 _NUM_CELLS = 65_536
 _TILE_KM = 55
+_BATCH = 64
 # Bands of red, green and blue, by the names that data sets give them.
 _COLOURS = (("red", "green", "blue"), ("B04", "B03", "B02"))
 
@@ -85,7 +86,8 @@ def draw(
   order = np.argsort(land["distance_km"])
   spread = np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order)))
   chosen = order[np.round(spread).astype(int)]
-  closer = read_closer(run, variables, split, land["record"][chosen])
+  read_closer = make_read_closer(run, variables, split)
+  closer = read_closer(land["record"][chosen])
   figures["examples"] = patches.example_patches(
     images=closer["image"],
     said=[what_was_said(land, i) for i in chosen],
@@ -94,7 +96,7 @@ def draw(
   if components:
     figures["centers"] = _centers(components, zones)
     figures["map_patch"], figures["map_tile"] = _globes(
-      run, variables, land, place_true, split, zones
+      components, read_closer, land, place_true, zones
     )
   for name, figure in figures.items():
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
@@ -127,41 +129,49 @@ def what_was_said(examined: dict, index: int) -> dict:
   }
 
 
-def read_closer(run: loop.Run, variables: dict, split: str, records) -> dict:
-  """Reads some records of a split and predicts them in full.
+def make_read_closer(run: loop.Run, variables: dict, split: str):
+  """Makes the function that reads some records and predicts them in full.
 
   Args:
     run: A trained run.
     variables: Its `state.evaluated`, on the host.
     split: Name of the split.
-    records: Indices in the split.
 
   Returns:
-    A dict of `image`, uint8 red, green and blue (or the first band thrice)
-    `[count, height, width, 3]`; and, of a mixture, `logits` at the config's
-    temperature, `[count, centers]`.
+    A function of indices in the split. It returns a dict of `image`, uint8 red,
+    green and blue (or the first band thrice) `[count, height, width, 3]`; and,
+    of a mixture, `logits` at the config's temperature, `[count, centers]`.
   """
   dataset = run.dataset
   source = dataset.source(split)
-  images = np.stack([source[int(i)]["image"] for i in records])
   bands = list(dataset.bands)
   names = next(
     (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
   )
-  shown = images[..., [bands.index(name) for name in names]]
-  closer = {"image": patches.true_colour(shown)}
-  if variables["params"]["mixture"]:
-    forward = jax.jit(
-      step_lib.make_forward(
-        run.config, offset=dataset.offset, divisor=dataset.divisor
-      )
+  shown = [bands.index(name) for name in names]
+  forward = jax.jit(
+    step_lib.make_forward(
+      run.config, offset=dataset.offset, divisor=dataset.divisor
     )
-    parts = np.array_split(images, max(1, len(images) // 256))
-    logits = [forward(variables, part)["coords"] for part in parts]
-    closer["logits"] = (
-      np.concatenate(logits) / run.config.mixture.temperature
-    ).astype(np.float32)
-  return closer
+  )
+
+  def predict(images):
+    # Batches of one size, so that it is compiled once.
+    filled = np.resize(images, (_BATCH, *images.shape[1:]))
+    logits = forward(variables, filled)["coords"][: len(images)]
+    return np.float32(logits / run.config.mixture.temperature)
+
+  def read_closer(records):
+    images = source.read(records)["image"]
+    closer = {"image": patches.true_colour(images[..., shown])}
+    if variables["params"]["mixture"]:
+      parts = range(0, len(images), _BATCH)
+      closer["logits"] = np.concatenate(
+        [predict(images[start : start + _BATCH]) for start in parts]
+      )
+    return closer
+
+  return read_closer
 
 
 def _temperatures(found):
@@ -187,13 +197,12 @@ def _centers(components, zones):
   )
 
 
-def _globes(run, variables, land, place_true, split, zones):
+def _globes(components, read_closer, land, place_true, zones):
   """Probability maps: of the patch of median error, and of its tile."""
   order = np.argsort(land["distance_km"])
   patch = order[len(order) // 2]
   near = sphere.great_circle_km(place_true, place_true[patch]) <= _TILE_KM
   tile = np.flatnonzero(near)[:1000]
-  components = variables["params"]["mixture"]
   cells = sphere.equal_area_grid(_NUM_CELLS).astype(np.float32)
   draw_map = jax.jit(mixture.probability_map)
   figures = []
@@ -201,7 +210,7 @@ def _globes(run, variables, land, place_true, split, zones):
     ([patch], f"One patch, error {land['distance_km'][patch]:,.0f} km"),
     (tile, f"{len(tile)} patches within {_TILE_KM} km, mean of their maps"),
   ):
-    logits = read_closer(run, variables, split, land["record"][rows])["logits"]
+    logits = read_closer(land["record"][rows])["logits"]
     mean = mixture.mean_logits(logits)
     figures.append(
       maps.probability_map(

@@ -27,6 +27,8 @@ _STAR = {
   "linewidths": 1.2,
 }
 _RASTER_ROWS = 720
+# Of the longer side of a drawn map.
+_PIXELS = 1200
 
 
 def distance_colour(step, **kwargs):
@@ -46,13 +48,21 @@ def draw_land(axes, climate_map, *, rows=_RASTER_ROWS):
   """
   axes.set_global()
   step = max(1, climate_map.shape[0] // rows)
+  is_land = climate_map[::step, ::step] > 0
+  extent = (*axes.get_xlim(), *axes.get_ylim())
+  # Cartopy's own way seeks each pixel's neighbour in a tree of all the map's
+  # cells, as if they lay anywhere: 1 s a map.
+  lat_deg, lon_deg, on_earth = _places_of_pixels(axes.projection, extent)
+  row = np.floor((90 - lat_deg) / 180 * is_land.shape[0]).astype(int)
+  col = np.floor((lon_deg + 180) / 360 * is_land.shape[1]).astype(int)
+  shown = is_land[np.clip(row, 0, is_land.shape[0] - 1), col % is_land.shape[1]]
   axes.imshow(
-    climate_map[::step, ::step] > 0,
-    extent=(-180, 180, -90, 90),
-    transform=_PLAIN,
+    np.ma.array(shown, mask=~on_earth),
+    extent=extent,
+    origin="lower",
+    transform=axes.projection,
     cmap=_LAND,
     interpolation="nearest",
-    regrid_shape=1200,
   )
 
 
@@ -351,25 +361,40 @@ def region_of_cells(probability):
   return region
 
 
-def _draw_regions(axes, globe, probability, *, size=700):
-  """Fills credible regions, cell by cell, on the side of the globe in sight."""
-  left, right = globe.x_limits
-  below, above = globe.y_limits
+def _places_of_pixels(projection, extent):
+  """Latitudes and longitudes of an image's pixels; and which show a place.
+
+  The first row is the lowest. Beside the Earth there is no place: 0 stands for
+  it.
+  """
+  left, right, bottom, top = extent
+  sides = np.array([top - bottom, right - left])
+  height, width = np.ceil(_PIXELS * sides / sides.max()).astype(int)
   x, y = np.meshgrid(
-    np.linspace(left, right, size), np.linspace(above, below, size)
+    left + (np.arange(width) + 0.5) * (right - left) / width,
+    bottom + (np.arange(height) + 0.5) * (top - bottom) / height,
   )
-  on_map = _PLAIN.transform_points(globe, x, y)
-  seen = np.isfinite(on_map[..., 0])
-  lon, lat = (np.where(seen, on_map[..., i], 0.0) for i in (0, 1))
+  lon_lat = _PLAIN.transform_points(projection, x, y)[..., :2]
+  on_earth = np.isfinite(lon_lat).all(axis=-1)
+  lon_deg, lat_deg = np.moveaxis(
+    np.where(on_earth[..., None], lon_lat, 0), -1, 0
+  )
+  return lat_deg, lon_deg, on_earth
+
+
+def _draw_regions(axes, globe, probability):
+  """Fills credible regions, cell by cell, on the side of the globe in sight."""
+  extent = (*globe.x_limits, *globe.y_limits)
+  lat_deg, lon_deg, on_earth = _places_of_pixels(globe, extent)
   index = sphere.equal_area_index(
-    sphere.latlon_to_unit(lat, lon), len(probability)
+    sphere.latlon_to_unit(lat_deg, lon_deg), len(probability)
   )
   region = region_of_cells(probability)[index]
-  outside = ~seen | (region == len(REGIONS_PERCENT))
+  outside = ~on_earth | (region == len(REGIONS_PERCENT))
   axes.imshow(
     np.ma.array(region, mask=outside),
-    extent=(left, right, below, above),
-    origin="upper",
+    extent=extent,
+    origin="lower",
     transform=globe,
     cmap=colors.ListedColormap(REGION_COLOURS),
     vmin=-0.5,

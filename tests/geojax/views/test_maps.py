@@ -1,5 +1,7 @@
 """What the maps draw: dots, great circles, regions by their mass, circles."""
 
+import cartopy.crs as ccrs
+import matplotlib.figure
 import numpy as np
 import pytest
 
@@ -44,6 +46,38 @@ def test_the_error_map_draws_all_places_and_leads_on_from_the_worst():
   assert "km" in bar.get_xlabel()
   # The land of the map handed in.
   assert len(world.images) == 1
+
+
+@pytest.mark.parametrize(
+  "projection", [ccrs.Robinson(), ccrs.Orthographic(30, -20)]
+)
+def test_land_lies_where_the_climate_map_has_it(projection):
+  rng = np.random.default_rng(0)
+  zones = np.zeros((18, 36), int)
+  zones[rng.random(zones.shape) < 0.5] = 7
+  axes = matplotlib.figure.Figure().add_subplot(projection=projection)
+  maps.draw_land(axes, zones)
+  (image,) = axes.images
+  left, right, bottom, top = image.get_extent()
+  drawn = image.get_array()
+  height, width = drawn.shape
+  num_seen = 0
+  for row, col in np.ndindex(zones.shape):
+    # The middle of a cell of 10 degrees.
+    x, y = projection.transform_point(
+      col * 10 - 175, 85 - row * 10, ccrs.PlateCarree()
+    )
+    if not np.isfinite(x):
+      continue
+    at = (y - bottom) / (top - bottom), (x - left) / (right - left)
+    pixel = drawn[int(at[0] * height), int(at[1] * width)]
+    # The middle of a pixel on the limb can lie beside the Earth.
+    if not np.ma.is_masked(pixel):
+      num_seen += 1
+      assert pixel == (zones[row, col] > 0)
+  assert num_seen > 200
+  corner = drawn[0, 0]
+  assert np.ma.is_masked(corner) or type(projection) is ccrs.Robinson
 
 
 def test_great_circles_are_short_and_even():
