@@ -22,7 +22,6 @@ patches of BigEarthNet in a folder.
 import argparse
 import dataclasses
 import pathlib
-import resource
 import statistics
 import tempfile
 import time
@@ -44,6 +43,7 @@ from data_prep import (
   records,
   tiles,
 )
+from experiments.benchmarks import memory
 from experiments.benchmarks.noise import PRODUCT, make_planes
 
 
@@ -231,8 +231,7 @@ def main():
     if args.bigearthnet:
       share = real_share(args.bigearthnet, folder)
       print(f"{share:.2f} of the raw bytes of BigEarthNet's patches")
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-  print(f"peak memory {peak:.2f} GiB")
+  print(f"peak memory {memory.peak_mib() / 1024:.2f} GiB")
 
 
 if __name__ == "__main__":

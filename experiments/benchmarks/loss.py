@@ -17,13 +17,14 @@ parameters and gradients included.
 import argparse
 import math
 import os
-import resource
 import statistics
 import subprocess
 import sys
 import time
 
 import numpy as np
+
+from experiments.benchmarks import memory
 
 FORMS = "dense", "fused", "torch", "torch chord"
 # Batch, features and centers whose working memory is told.
@@ -133,17 +134,12 @@ def make_torch_run(form, arrays):
   return run
 
 
-def peak_mib():
-  """Peak resident size of this process so far, in MiB."""
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
 def work(args):
   """Runs one form once for each line read, and answers with its seconds."""
   make_run = make_torch_run if "torch" in args.form else make_jax_run
   # A small run first: the peak before is then that of imports and compilers.
   make_run(args.form, make_arrays(8, 8, 64))()
-  before = peak_mib()
+  before = memory.peak_mib()
   arrays = make_arrays(args.batch, args.features, args.centers[0])
   run = make_run(args.form, arrays)
   run()
@@ -152,7 +148,7 @@ def work(args):
     start = time.perf_counter()
     run()
     seconds = time.perf_counter() - start
-    print(seconds, peak_mib() - before, flush=True)
+    print(seconds, memory.peak_mib() - before, flush=True)
 
 
 def compare(centers, args):
@@ -160,7 +156,8 @@ def compare(centers, args):
   workers = {}
   losses = {}
   for form in args.forms:
-    command = [sys.executable, __file__, "--form", form]
+    command = [sys.executable, "-m", "experiments.benchmarks.loss"]
+    command += ["--form", form]
     for name in ("batch", "features"):
       command += [f"--{name}", str(getattr(args, name))]
     command += ["--centers", str(centers)]

@@ -3,13 +3,13 @@
 python -m experiments.benchmarks.maps
 """
 
-import resource
 import time
 
 import jax
 import numpy as np
 from absl import app, flags
 
+from experiments.benchmarks import memory
 from geojax import mixture, sphere
 
 _CELLS = flags.DEFINE_integer("cells", 65_536, "Cells of the map.")
@@ -25,7 +25,7 @@ def main(argv):
   log_kappa = np.full(_CENTERS.value, 9, np.float32)
   logits = rng.normal(size=(_PATCHES.value, _CENTERS.value)).astype(np.float32)
   cells = sphere.equal_area_grid(_CELLS.value).astype(np.float32)
-  before = _peak_mib()
+  before = memory.peak_mib()
   start = time.perf_counter()
   found = np.asarray(jax.jit(_tile_map)(logits, mu, log_kappa, cells))
   seconds = time.perf_counter() - start
@@ -33,18 +33,15 @@ def main(argv):
   print(
     f"map of {_CELLS.value:,} cells x {_CENTERS.value:,} centers for"
     f" {_PATCHES.value:,} patches: {seconds:.1f} s, compilation included;"
-    f" {_peak_mib() - before:,.0f} MiB beside the logits"
-    f" ({logits.nbytes / 2**20:,.0f} MiB), peak of all {_peak_mib():,.0f} MiB"
+    f" {memory.peak_mib() - before:,.0f} MiB beside the logits"
+    f" ({logits.nbytes / 2**20:,.0f} MiB), peak of all"
+    f" {memory.peak_mib():,.0f} MiB"
   )
 
 
 def _tile_map(logits, mu, log_kappa, cells):
   mean = mixture.mean_logits(logits)
   return mixture.probability_map(mean, mu, log_kappa, cells)
-
-
-def _peak_mib():
-  return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ core_atto trains, which is what a pipeline has to feed, and what an index of
 
 import json
 import pathlib
-import resource
 import tempfile
 import time
 
@@ -20,6 +19,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments import command
+from experiments.benchmarks import memory
 from geojax.training import augment, pipeline, sharding
 from geojax.training import config as config_lib
 from geojax.training import state as state_lib
@@ -164,12 +164,12 @@ def index_megabytes(count: int) -> float:
     def read(self, indices):
       return {"label": np.tile(np.float32(indices)[:, None], 36)}
 
-  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  before = memory.peak_mib()
   batches = pipeline.train_batches(Simulated(), batch_size=_BATCH_SIZE, seed=0)
   for _ in range(200):
     next(batches)
-  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-  return (after - before) / 1024
+  after = memory.peak_mib()
+  return after - before
 
 
 def main(argv):

@@ -12,7 +12,6 @@ the process that predicts.
 import argparse
 import dataclasses
 import pathlib
-import resource
 import subprocess
 import sys
 import tempfile
@@ -22,7 +21,7 @@ import numpy as np
 
 from data_prep import geo_tiles, products, tiles
 from experiments import command, tile_batch
-from experiments.benchmarks import noise
+from experiments.benchmarks import memory, noise
 from geojax import predict, sphere
 from geojax.training import checkpoint, data_info, progress
 from geojax.training import config as config_lib
@@ -146,7 +145,7 @@ def _predict(folder):
     num_independent=1.0,
   )
   seconds, cpu_seconds = start.elapsed()
-  peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+  peak = memory.peak_mib() / 1024
   assert not errors, errors
   (found,) = told.values()
   count = found["patches"]["count"]

@@ -280,15 +280,19 @@ def restore_state(
     raise ConfigError(
       f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
     )
-  state = state_lib.create_state(
-    config,
-    image_shape=image_shape,
-    # The checkpoint holds the centers; here it takes but their shapes.
-    mixture=_initial_mixture(config, None, resumed=True),
+  # Shapes alone: to initialise what the checkpoint holds would be compiled,
+  # which takes seconds, and memory that is not given back.
+  shapes = jax.eval_shape(
+    lambda: state_lib.create_state(
+      config,
+      image_shape=image_shape,
+      mixture=_initial_mixture(config, None, resumed=True),
+    )
   )
-  state = jax.device_put(
-    state,
-    sharding.state_shardings(state, mesh, fsdp=config.sharding == "fsdp"),
+  state = jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    shapes,
+    sharding.state_shardings(shapes, mesh, fsdp=config.sharding == "fsdp"),
   )
   state, record = checkpointer.restore(state, report=_tell)
   if best and record["best_step"] not in (0, record["step"]):

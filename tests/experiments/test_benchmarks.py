@@ -1,5 +1,8 @@
 """What the benchmarks of the encoders count, and that both sides agree."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -25,6 +28,21 @@ def test_a_row_of_the_table(name, patch_size, parameters):
   assert 0.4 < bfloat16 / float32 < 0.7
   assert remat[0] < float32 / 2
   assert remat[1] < bfloat16 / 2
+
+
+def test_the_peak_is_of_the_process_not_of_whoever_started_it():
+  held = np.ones(300 * 2**17)
+  child = (
+    "from experiments.benchmarks import memory; import numpy;"
+    "before = memory.peak_mib(); held = numpy.ones(50 * 2**17);"
+    "print(before, memory.peak_mib())"
+  )
+  done = subprocess.run(
+    [sys.executable, "-c", child], capture_output=True, text=True, check=True
+  )
+  before, after = map(float, done.stdout.split())
+  assert before < held.nbytes / 2**20
+  assert after - before == pytest.approx(50, abs=5)
 
 
 def test_two_ways_to_count_the_forward_pass_agree():
