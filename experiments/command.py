@@ -44,14 +44,14 @@ def use_fast_cpu() -> None:
   faults of a step's large temporary buffer, a third of core_atto's step; matrix
   products are faster by Eigen than by XLA's own library on some processors, and
   not slower on those with AVX-512, where vectors of the whole width take 4 %
-  off core_nano's (`experiments.benchmarks.train_step`). Arrays of over 1 MiB go
+  off core_nano's (`experiments.benchmarks.train_step`). Arrays of over 4 MiB go
   back to the system when they are freed: left to itself, glibc comes to keep
   those of up to 32 MiB, in a heap for each thread, and the memory of a long run
   grows (`experiments.benchmarks.soak`).
   """
   settings = (
     ("GLIBC_TUNABLES", ":", "glibc.malloc.hugetlb", "1"),
-    ("GLIBC_TUNABLES", ":", "glibc.malloc.mmap_threshold", str(2**20)),
+    ("GLIBC_TUNABLES", ":", "glibc.malloc.mmap_threshold", str(2**22)),
     (
       "XLA_FLAGS",
       " ",

@@ -7,6 +7,11 @@ import tempfile
 # Read once, when JAX starts; so before anything imports it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# Programs that are alike compile but once, in whatever process: pytest's own
+# sets this before it starts others, and so do they for the commands they run.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+  os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 
 import jax
 import pytest
@@ -16,10 +21,6 @@ from data_prep import build
 # A [batch, 1] loss against a [batch] mask broadcasts to [batch, batch] and
 # trains on nonsense; here it raises instead.
 jax.config.update("jax_numpy_rank_promotion", "raise")
-
-# Runs of one config compile but once.
-jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 _REPO = pathlib.Path(__file__).parents[1]
 

@@ -42,8 +42,6 @@ def _start(folder, config, when, *arguments, devices=2):
     **os.environ,
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": str(_ROOT),
-    "JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir,
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
   }
   return subprocess.Popen(
     [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],
