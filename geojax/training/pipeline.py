@@ -97,7 +97,7 @@ class Dataset:
 
   def _open(self, split, names):
     # The data source of TFDS decodes every feature, and starts threads for each
-    # batch: it takes three times as long as to read the shards and to let the
+    # batch: it takes about twice as long as to read the shards and to let the
     # wanted features decode their own bytes.
     info = self.builder.info
     features = {name: info.features[name] for name in names}
