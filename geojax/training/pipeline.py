@@ -133,7 +133,11 @@ class _Shards:
     return int(self._ends[-1])
 
   def read(self, indices):
-    """Returns the bytes of records, in the order asked for."""
+    """Returns the bytes of records, in the order asked for.
+
+    Raises:
+      DatasetError: A shard is missing or damaged; says which.
+    """
     indices = np.asarray(indices)
     if np.any((indices < 0) | (indices >= len(self))):
       raise IndexError(f"records must lie in [0, {len(self)}), got {indices}")
@@ -142,7 +146,17 @@ class _Shards:
     encoded = [b""] * len(indices)
     for shard in np.unique(shards):
       (rows,) = np.nonzero(shards == shard)
-      found = self._reader(int(shard)).read(positions[rows].tolist())
+      try:
+        found = self._reader(int(shard)).read(positions[rows].tolist())
+        # What is cut off of a small file reads as nothing.
+        if not all(found):
+          raise RuntimeError("a record is empty")
+      except RuntimeError as error:
+        path = pathlib.Path(self._files[shard].filename)
+        raise DatasetError(
+          f"{path} is missing or damaged: {error}. Remove {path.parent} and"
+          " build the data set again with python -m data_prep.build"
+        ) from error
       for row, record in zip(rows, found, strict=True):
         encoded[row] = record
     return encoded

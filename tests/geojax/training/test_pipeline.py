@@ -1,6 +1,7 @@
 """Records reach the batches: each once an epoch, and the position resumes."""
 
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -47,6 +48,21 @@ def test_records_are_what_tfds_decodes(dataset):
     for name, value in source[index].items():
       assert value.dtype == decoded[index][name].dtype
       np.testing.assert_array_equal(value, decoded[index][name])
+
+
+@pytest.mark.parametrize("damage", ["cut", "remove"])
+def test_a_damaged_shard_is_named(smoke, tmp_path, damage):
+  shutil.copytree(smoke / "geo_tiles", tmp_path / "geo_tiles")
+  (shard,) = tmp_path.rglob("*-test.array_record*")
+  if damage == "cut":
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+  else:
+    shard.unlink()
+  source = pipeline.open_dataset(str(tmp_path), "geo_tiles/earth_smoke").source(
+    "test"
+  )
+  with pytest.raises(DatasetError, match=f"{shard.name} is missing or damaged"):
+    source.read([0])
 
 
 def _numbers(batch):
