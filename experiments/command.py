@@ -47,11 +47,14 @@ def use_fast_cpu() -> None:
   off core_nano's (`experiments.benchmarks.train_step`). Arrays of over 4 MiB go
   back to the system when they are freed: left to itself, glibc comes to keep
   those of up to 32 MiB, in a heap for each thread, and the memory of a long run
-  grows (`experiments.benchmarks.soak`).
+  grows (`experiments.benchmarks.soak`). Smaller ones are kept, for the next
+  batch: to get pages anew takes ten times as long as to scale and flip a batch
+  of 2.5 MiB (`experiments.benchmarks.pipeline`).
   """
   settings = (
     ("GLIBC_TUNABLES", ":", "glibc.malloc.hugetlb", "1"),
     ("GLIBC_TUNABLES", ":", "glibc.malloc.mmap_threshold", str(2**22)),
+    ("GLIBC_TUNABLES", ":", "glibc.malloc.trim_threshold", str(2**22)),
     (
       "XLA_FLAGS",
       " ",

@@ -8,18 +8,27 @@ batch was filled up.
 
 import dataclasses
 import functools
+import itertools
 import os
 import pathlib
+from collections.abc import Iterator
 
 import grain
 import numpy as np
 import tensorflow_datasets as tfds
 from array_record.python import array_record_module
+from grain.experimental import index_shuffle
 from tensorflow_datasets.proto import tf_example_pb2
 
 from geojax.training.errors import DatasetError
 
 SPLITS = ("train", "validation", "test")
+
+# Batches that fit into so many bytes are read together, at most so many: each
+# shard is then asked for some records at once, which takes a third less time a
+# record.
+_READ_BYTES = 32 << 20
+_MAX_BATCHES_READ = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -244,7 +253,7 @@ def train_batches(
   seed: int,
   first: int = 0,
   rows: slice | None = None,
-) -> grain.DatasetIterator:
+) -> Iterator[dict[str, np.ndarray]]:
   """Endless batches: each epoch a new global shuffle, no record left out.
 
   Which records a batch holds depends on its number and the seed alone, so that
@@ -269,22 +278,41 @@ def train_batches(
       f"the train split has {len(source)} records, fewer than one batch of"
       f" {batch_size}; lower config.data.batch_size"
     )
-  order = _order(len(source), seed)
+  rows = rows or slice(0, batch_size)
+  num_rows = rows.stop - rows.start
+  record_bytes = sum(value.nbytes for value in source.read([0]).values())
+  together = _READ_BYTES // (num_rows * record_bytes)
+  together = min(max(together, 1), _MAX_BATCHES_READ)
 
-  def batch(number):
-    positions = _positions(number, batch_size, rows)
-    return source.read([int(order[i]) for i in positions])
+  def read(number):
+    """Returns the batch of this number and those that follow it."""
+    indices = [
+      batch_records(
+        len(source), batch_size=batch_size, seed=seed, number=n, rows=rows
+      )
+      for n in range(number, number + together)
+    ]
+    records = source.read(np.concatenate(indices))
+    return [
+      {name: value[start : start + num_rows] for name, value in records.items()}
+      for start in range(0, together * num_rows, num_rows)
+    ]
 
   # Few threads: reading shares its cores with training.
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-  numbers = grain.MapDataset.range(first, 2**40)
-  return iter(
-    numbers.map(lambda number: batch(int(number))).to_iter_dataset(options)
+  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+  numbers = grain.MapDataset.range(first, 2**40, together)
+  return itertools.chain.from_iterable(
+    numbers.map(lambda number: read(int(number))).to_iter_dataset(options)
   )
 
 
 def batch_records(
-  count: int, *, batch_size: int, seed: int, number: int
+  count: int,
+  *,
+  batch_size: int,
+  seed: int,
+  number: int,
+  rows: slice | None = None,
 ) -> list[int]:
   """Tells which records a batch of `train_batches` holds.
 
@@ -293,12 +321,22 @@ def batch_records(
     batch_size: As of `train_batches`.
     seed: As of `train_batches`.
     number: Number of the batch, from 0.
+    rows: The rows of the batch to tell; None for all.
 
   Returns:
     Their positions in the split.
   """
-  order = _order(count, seed)
-  return [int(order[i]) for i in _positions(number, batch_size, None)]
+  records = []
+  for position in _positions(number, batch_size, rows):
+    epoch, index = divmod(position, count)
+    # One at a time out of a permutation of which nothing is ever kept: that of
+    # `grain.MapDataset.shuffle`, in half of its time.
+    records.append(
+      index_shuffle(
+        index, max_index=count - 1, seed=(seed + epoch) % 2**32, rounds=4
+      )
+    )
+  return records
 
 
 def eval_batches(source, *, batch_size: int, rows: slice | None = None):
@@ -319,11 +357,6 @@ def eval_batches(source, *, batch_size: int, rows: slice | None = None):
     positions = np.asarray(_positions(number, batch_size, rows))
     mask = positions < len(source)
     yield {**source.read(np.where(mask, positions, 0).tolist()), "mask": mask}
-
-
-def _order(count, seed):
-  """Endless shuffled positions, of which none is ever kept."""
-  return grain.MapDataset.range(count).shuffle(seed=seed).repeat()
 
 
 def _positions(number, batch_size, rows):

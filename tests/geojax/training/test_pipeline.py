@@ -3,6 +3,7 @@
 import pathlib
 import shutil
 
+import grain
 import numpy as np
 import pytest
 
@@ -120,6 +121,33 @@ def test_a_first_batch_gives_the_batches_that_would_have_come():
     for n in range(9)
   ]
   assert told == every
+
+
+def test_the_order_is_that_of_grain():
+  order = grain.MapDataset.range(40).shuffle(seed=3).repeat()
+  for n in range(9):
+    told = pipeline.batch_records(40, batch_size=16, seed=3, number=n)
+    assert told == [int(order[i]) for i in range(16 * n, 16 * n + 16)]
+
+
+@pytest.mark.parametrize(("num_bytes", "batches"), [(1, 1), (5000, 2)])
+def test_batches_are_read_together_as_far_as_bytes_allow(
+  monkeypatch, num_bytes, batches
+):
+  whole = pipeline.train_batches(_numbered(40), batch_size=16, seed=3)
+  expected = [_numbers(next(whole)) for _ in range(9)]
+  source, sizes = _numbered(40), []
+
+  def read(indices, read=source.read):
+    sizes.append(len(indices))
+    return read(indices)
+
+  monkeypatch.setattr(source, "read", read)
+  # A record is 144 bytes, a batch 2304.
+  monkeypatch.setattr(pipeline, "_READ_BYTES", num_bytes)
+  some = pipeline.train_batches(source, batch_size=16, seed=3)
+  assert [_numbers(next(some)) for _ in range(9)] == expected
+  assert set(sizes) == {1, 16 * batches}
 
 
 @pytest.mark.parametrize("processes", [1, 2, 3])
