@@ -202,6 +202,21 @@ def test_the_step_over_a_mesh_lowers_for_accelerators(config, platform, spread):
   assert exported.nr_devices == 8
 
 
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_mapped_step_lowers_for_accelerators(config, platform):
+  step = sharding.compile_step(
+    step_lib.make_train_step(config, **_SCALE, axis_name="data"),
+    jax.sharding.NamedSharding(_mesh(8), jax.sharding.PartitionSpec()),
+    parallel="pmap",
+  )
+  # A mapped function within a jitted one, which is what can be exported.
+  exported = jax.export.export(jax.jit(step), platforms=[platform])(
+    _state(config), _batch(0, rows=64)
+  )
+  assert exported.nr_devices == 8
+  assert "all_reduce" in exported.mlir_module()
+
+
 @pytest.fixture
 def collectives(config):
   """Those of a step on eight devices, the bytes of its gradients, and more."""
