@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib import lines
 
 from geojax import climate, sphere
-from geojax.views import charts, maps
+from geojax.views import charts, map_layers
 
 _STYLES = ("-", "--", ":", "-.")
 
@@ -158,14 +158,14 @@ def _draw_places(axes, true, predicted, climate_map, max_lines):
   lat_to, lon_to = (np.asarray(x) for x in sphere.unit_to_latlon(predicted))
 
   plain = ccrs.PlateCarree()
-  maps.draw_land(axes, climate_map)
+  map_layers.draw_land(axes, climate_map)
   mappable = axes.scatter(
     lon,
     lat,
     c=distance_km,
     s=16,
-    norm=maps.DISTANCE_NORM,
-    cmap=maps.DISTANCE_COLOURS,
+    norm=map_layers.DISTANCE_NORM,
+    cmap=map_layers.DISTANCE_COLOURS,
     edgecolors="black",
     linewidths=0.3,
     transform=plain,

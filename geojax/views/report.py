@@ -19,7 +19,7 @@ import plotly.graph_objects
 import plotly.offline
 
 from geojax import climate, sphere
-from geojax.views import maps, patches
+from geojax.views import map_layers, patches
 
 NUM_CELLS = 8192
 _PAGE = pathlib.Path(__file__).parent / "page"
@@ -57,7 +57,7 @@ def render(
     pictures: Tuples of a caption and the bytes of a PNG.
     config: The config of the run, a nested dict.
     said: A dict a patch, as of `describe_patch`.
-    climate_map: Zones of the world, as of `maps.draw_land`.
+    climate_map: Zones of the world, as of `map_layers.draw_land`.
 
   Returns:
     The HTML.
@@ -148,7 +148,7 @@ def globe(said, climate_map) -> plotly.graph_objects.Figure:
 
   Args:
     said: A dict a patch, as of `describe_patch`.
-    climate_map: As of `maps.draw_land`.
+    climate_map: As of `map_layers.draw_land`.
 
   Returns:
     The figure. Its traces: coasts; the regions of 95, 80 and 50 %; the way from
@@ -164,7 +164,7 @@ def globe(said, climate_map) -> plotly.graph_objects.Figure:
     line={"color": "#8a939c", "width": 0.8},
     **quiet,
   )
-  for colour in maps.REGION_COLOURS[::-1]:
+  for colour in map_layers.REGION_COLOURS[::-1]:
     figure.add_scattergeo(
       lat=[],
       lon=[],
@@ -175,7 +175,7 @@ def globe(said, climate_map) -> plotly.graph_objects.Figure:
   figure.add_scattergeo(
     lat=[], lon=[], mode="lines", line={"color": "black", "width": 1.5}, **quiet
   )
-  edges = maps.DISTANCE_EDGES_KM
+  edges = map_layers.DISTANCE_EDGES_KM
   steps = len(edges) - 1
   distance_km = np.array([patch["distance_km"] for patch in said])
   step = np.clip(np.searchsorted(edges, distance_km, "right") - 1, 0, steps - 1)
@@ -241,7 +241,7 @@ def coastlines(climate_map):
   """Coasts of a climate map, at about a degree.
 
   Args:
-    climate_map: As of `maps.draw_land`.
+    climate_map: As of `map_layers.draw_land`.
 
   Returns:
     Latitudes and longitudes in degrees, lists with None between lines.
@@ -271,13 +271,15 @@ def _describe_regions(probability, level):
       f"probability must have shape [{NUM_CELLS}], found"
       f" {list(probability.shape)}"
     )
-  region = maps.region_of_cells(probability)
-  inside = [int(np.sum(region <= i)) for i in range(len(maps.REGIONS_PERCENT))]
+  region = map_layers.region_of_cells(probability)
+  inside = [
+    int(np.sum(region <= i)) for i in range(len(map_layers.REGIONS_PERCENT))
+  ]
   cells = np.argsort(region, kind="stable")[: inside[-1]].astype("<u2")
   cell_km2 = 4 * np.pi * sphere.EARTH_RADIUS_KM**2 / NUM_CELLS
   areas = ", ".join(
     f"{percent} %: {count * cell_km2 / 1e6:.2g} million km\u00b2"
-    for percent, count in zip(maps.REGIONS_PERCENT, inside, strict=True)
+    for percent, count in zip(map_layers.REGIONS_PERCENT, inside, strict=True)
   )
   words = f"Credible regions, {areas}."
   if level is not None:
@@ -293,7 +295,7 @@ def _colour_steps(steps):
   """The colours of the error maps, as Plotly takes steps of colour."""
   scale = []
   for i in range(steps):
-    red, green, blue, _ = maps.distance_colour(i, bytes=True)
+    red, green, blue, _ = map_layers.distance_colour(i, bytes=True)
     colour = f"rgb({red},{green},{blue})"
     scale += [[i / steps, colour], [(i + 1) / steps, colour]]
   return scale
