@@ -1,5 +1,6 @@
 import concurrent.futures
 import dataclasses
+import functools
 import os
 import pathlib
 import shutil
@@ -33,6 +34,8 @@ def start(*args):
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
+    # Of tests in the background of a shell it would inherit to ignore it.
+    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
   )
 
 
