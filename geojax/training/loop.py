@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from geojax import centers, encodings
 from geojax.training import (
   checkpoint,
   data_info,
+  initial_mixture,
   interrupt,
   logs,
   pipeline,
@@ -26,10 +26,6 @@ from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
 from geojax.training.errors import ConfigError, Interrupted, NonFiniteError
-
-# Enough to lay out centers by; reading every record would take longer than
-# the first steps.
-_PLACES_PER_CENTER = 40
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +92,11 @@ def _train(config, dataset, workdir, progress, stop, opened):
     state = state_lib.create_state(
       config,
       image_shape=dataset.image_shape,
-      mixture=_initial_mixture(config, dataset, resumed=resumed),
+      mixture=(
+        initial_mixture.placeholder(config)
+        if resumed
+        else initial_mixture.lay_out(config, dataset)
+      ),
     )
   except ValueError as error:
     raise ConfigError(
@@ -286,7 +286,7 @@ def restore_state(
     lambda: state_lib.create_state(
       config,
       image_shape=image_shape,
-      mixture=_initial_mixture(config, None, resumed=True),
+      mixture=initial_mixture.placeholder(config),
     )
   )
   state = jax.tree.map(
@@ -346,53 +346,6 @@ def _blame(error, state, records):
 
 def _tell(line):
   print(line, file=sys.stderr, flush=True)
-
-
-def _initial_mixture(config, dataset, *, resumed):
-  """Returns mu and log_kappa before the first step, `{}` for a regression."""
-  if config.loss.coords == "mse":
-    return {}
-  num_centers = config.mixture.num_centers
-  log_kappa = np.full(num_centers, config.mixture.log_kappa, np.float32)
-  if resumed:
-    # The checkpoint holds them; here it takes but their shapes.
-    return {
-      "mu": np.zeros((num_centers, 3), np.float32),
-      "log_kappa": log_kappa,
-    }
-  spacing_mass = config.mixture.spacing_mass
-  try:
-    mu, by_spacing = centers.initialize(
-      config.mixture.centers,
-      train_places(dataset, at_most=_PLACES_PER_CENTER * num_centers),
-      num_centers,
-      seed=config.seed,
-      min_distance_km=config.mixture.min_distance_km,
-      mass=spacing_mass or 0.5,
-    )
-  except ValueError as error:
-    keys = ["config.mixture.num_centers"]
-    if config.mixture.centers == "train_subset":
-      keys.append("config.mixture.min_distance_km")
-    raise ConfigError(
-      f"{' or '.join(keys)} does not fit {config.data.name}: {error}"
-    ) from error
-  return {"mu": mu, "log_kappa": by_spacing if spacing_mass else log_kappa}
-
-
-def train_places(dataset, at_most: int) -> np.ndarray:
-  """Unit vectors of the train split's land patches, shape `[count, 3]`.
-
-  Args:
-    dataset: A `pipeline.Dataset`.
-    at_most: How many records to read, evenly out of all.
-
-  Returns:
-    The places among them.
-  """
-  labels = dataset.labels("train", at_most)
-  land = ~encodings.is_sea_patch(labels[:, encodings.CLIMATE])
-  return encodings.coordinates_to_unit(labels[land][:, encodings.COORDS])
 
 
 def _short(metrics):
