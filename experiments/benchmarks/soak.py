@@ -5,7 +5,7 @@
 Trains 2,000 steps with evaluation and a checkpoint every 100, and compares the
 process's memory in the last 100 with that after the first 200: within 2 %, or
 the exit code is 1. Medians are compared, as a save holds a copy for a moment.
-Some 0.2 MiB a save stay: TensorStore, up to 0.1.86, keeps 257 bytes of each
+Some 0.1 MiB a save stay: TensorStore, up to 0.1.86, keeps 257 bytes of each
 `to_json`, of which Orbax calls several for each array.
 """
 
