@@ -61,8 +61,7 @@ def draw(
     "overview": plots.prediction_overview(
       place_true=place_true,
       place_predicted=land["place"],
-      zone_true=land["zone_true"],
-      zone_predicted=land["zone"],
+      **found["confusion"],
       day_true=day_true,
       day_predicted=land["day"],
       climate_map=zones,

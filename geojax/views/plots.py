@@ -57,8 +57,8 @@ def prediction_overview(
   *,
   place_true,
   place_predicted,
-  zone_true,
-  zone_predicted,
+  zones,
+  classes,
   day_true,
   day_predicted,
   climate_map,
@@ -69,8 +69,8 @@ def prediction_overview(
   Args:
     place_true: Unit vectors, shape `[count, 3]`.
     place_predicted: Unit vectors, shape `[count, 3]`.
-    zone_true: Climate zones 0 to 30, shape `[count]`.
-    zone_predicted: Likewise.
+    zones: Counts of climate zones, as of `charts.confusion_matrices`.
+    classes: Likewise of classes.
     day_true: Days of the year from 1, shape `[count]`.
     day_predicted: Likewise.
     climate_map: Zones of the world, row 0 at 90 N, column 0 at 180 W, shape
@@ -84,7 +84,7 @@ def prediction_overview(
   grid = figure.add_gridspec(2, 2, height_ratios=[1.25, 1])
   world = figure.add_subplot(grid[0, :], projection=ccrs.Robinson())
   _draw_places(world, place_true, place_predicted, climate_map, max_lines)
-  _draw_classes(figure.add_subplot(grid[1, 0]), zone_true, zone_predicted)
+  _draw_classes(figure.add_subplot(grid[1, 0]), zones, classes)
   _draw_days(figure.add_subplot(grid[1, 1]), day_true, day_predicted)
   return figure
 
@@ -148,6 +148,7 @@ def centers_comparison(curves, regression_km) -> matplotlib.figure.Figure:
 
 def _draw_places(axes, true, predicted, climate_map, max_lines):
   """A world map with a line from each true place to the predicted one."""
+  median_km = np.median(sphere.great_circle_km(true, predicted))
   # One date of each place, evenly out of all of them.
   _, first = np.unique(np.round(true, 5), axis=0, return_index=True)
   chosen = np.sort(first)
@@ -183,34 +184,30 @@ def _draw_places(axes, true, predicted, climate_map, max_lines):
     )
   axes.set_title(
     f"Where: {len(chosen)} held-out places (dots), lines to the predicted"
-    f" place, median {np.median(distance_km):.0f} km"
+    f" place, median of all patches {median_km:,.0f} km"
   )
   axes.figure.colorbar(
     mappable, ax=axes, shrink=0.7, pad=0.02, label="error, km", format="%d"
   )
 
 
-def _draw_classes(axes, zone_true, zone_predicted):
+def _draw_classes(axes, zones, classes):
   """Shares of the predicted classes in each true one."""
-  zone_to_class = np.asarray(climate.ZONE_TO_CLASS)
-  size = len(climate.CLASSES)
-  counts = np.zeros((size, size))
-  np.add.at(
-    counts, (zone_to_class[zone_true], zone_to_class[zone_predicted]), 1
-  )
-  charts.draw_shares(axes, counts, numbers=True)
+  classes = np.asarray(classes)
+  charts.draw_shares(axes, classes, numbers=True)
   names = [
-    f"{name} ({int(total)})"
-    for name, total in zip(climate.CLASSES, counts.sum(axis=1), strict=True)
+    f"{name} ({total:.0f})"
+    for name, total in zip(climate.CLASSES, classes.sum(axis=1), strict=True)
   ]
-  axes.set_xticks(range(size), climate.CLASSES, rotation=30, ha="right")
-  axes.set_yticks(range(size), names)
+  axes.set_xticks(range(len(names)), climate.CLASSES, rotation=30, ha="right")
+  axes.set_yticks(range(len(names)), names)
   axes.set_xlabel("predicted class")
   axes.set_ylabel("true class (patches)")
-  share = np.mean(zone_true == zone_predicted)
-  axes.set_title(
-    f"Which climate: % of a class\n{100 * share:.0f} % of the 31 zones right"
+  right = " and ".join(
+    f"{100 * np.trace(counts) / np.sum(counts):.0f} % of the {what}"
+    for counts, what in ((classes, "6 classes"), (zones, "31 zones"))
   )
+  axes.set_title(f"Which climate: % of a class\n{right} right")
 
 
 def _draw_days(axes, true, predicted):

@@ -9,13 +9,12 @@ from geojax.views import plots
 def _arrays(count=30):
   rng = np.random.default_rng(0)
   lat, lon = rng.uniform(-60, 80, count), rng.uniform(-180, 180, count)
-  zone = rng.integers(0, 31, count)
   day = rng.uniform(1, 365, count)
   return {
     "place_true": sphere.latlon_to_unit(lat, lon),
     "place_predicted": sphere.latlon_to_unit(lat * 0.9, lon),
-    "zone_true": zone,
-    "zone_predicted": np.where(np.arange(count) < 10, zone, 0),
+    "zones": np.diag(np.full(31, 3)) + np.ones((31, 31), int),
+    "classes": np.diag([10, 9, 8, 7, 6, 0]) + np.tri(6, dtype=int),
     "day_true": day,
     "day_predicted": (day + 20) % 365,
     "climate_map": rng.integers(0, 31, (90, 180)),
@@ -34,9 +33,12 @@ def test_the_overview_draws_where_which_and_when():
   distance = sphere.great_circle_km(
     arrays["place_true"], arrays["place_predicted"]
   )
-  assert f"{np.median(distance):.0f} km" in world.get_title()
+  assert f"{np.median(distance):,.0f} km" in world.get_title()
+  # As counted: 46 of 61 classes, and 4 of each zone's 34.
   shares = classes.images[0].get_array()
-  assert np.all(np.isclose(shares.sum(axis=1), 1) | (shares.sum(axis=1) == 0))
+  np.testing.assert_allclose(shares[1], [1 / 11, 10 / 11, 0, 0, 0, 0])
+  assert "75 % of the 6 classes and 12 % of the 31 zones" in classes.get_title()
+  assert classes.get_yticklabels()[1].get_text() == "tropical (11)"
   assert "mean error 20 days" in days.get_title()
   assert "days" in days.get_ylabel()
 
@@ -44,7 +46,7 @@ def test_the_overview_draws_where_which_and_when():
 def test_a_place_seen_at_many_dates_is_drawn_once():
   arrays = _arrays()
   repeated = {
-    name: values if name == "climate_map" else np.concatenate([values] * 3)
+    name: np.concatenate([values] * 3) if len(values) == 30 else values
     for name, values in arrays.items()
   }
   world = plots.prediction_overview(**repeated).axes[0]
