@@ -24,8 +24,10 @@ from geojax.training import logs
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
 _NAME = flags.DEFINE_string("name", "geo_tiles/earth", "The data set.")
-_STEPS = flags.DEFINE_integer("steps", 2000, "Steps to train.")
 _SETTLED, _ALLOWED = 200, 0.02
+_STEPS = flags.DEFINE_integer(
+  "steps", 2000, "Steps to train.", lower_bound=2 * _SETTLED
+)
 
 
 def memory_by_step(process, workdir: pathlib.Path) -> dict[int, list[float]]:
