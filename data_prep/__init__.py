@@ -4,7 +4,8 @@
 
   rasters.py  global rasters, found, checked, downloaded
   earth.py    the sources that cut them into GeoTIFF tiles
-  tiles.py    tiles, read and written
+  tiles.py    tiles as they are read, and tile_writer.py as they are written;
+              grids.py  where their pixels lie
   places.py   which patches of a tile become records, by the rule of
               splits.py  which split a place belongs to
               labels.py  which climate it has

@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-from data_prep import earth, labels, tiles
+from data_prep import earth, grids, labels, tiles
 from geojax import climate
 
 # Pixels that are read together, unless the file's own strips are larger.
@@ -133,7 +133,7 @@ def _open_global(path):
   grid = tile.grid
   if tile.num_bands != 1:
     raise tiles.TileError(tile.path, f"{tile.num_bands} bands, expected one")
-  if grid.epsg != tiles.WGS84:
+  if grid.epsg != grids.WGS84:
     raise tiles.TileError(
       tile.path,
       f"projection EPSG:{grid.epsg}, expected EPSG:4326; gdalwarp -t_srs"

@@ -25,7 +25,7 @@ import numpy as np
 import tqdm
 from PIL import Image
 
-from data_prep import labels, rasters, scenes, sources, splits, tiles
+from data_prep import labels, rasters, scenes, sources, splits, tile_writer
 from data_prep.rasters import HEIGHT, MONTHS, WIDTH, YEAR
 from geojax import climate
 
@@ -303,7 +303,7 @@ def _cut_month(source, folder, month, blocks):
   """Cuts the tiles of one month; a task of its own for a process."""
   read = source.open_month(folder, month)
   for row, col, path in blocks:
-    tiles.write_tile(
+    tile_writer.write_tile(
       path,
       read(*source.window(row, col)),
       bands=source.bands,

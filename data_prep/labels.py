@@ -72,7 +72,7 @@ def climate_fractions(grid, climate_map, rows, cols, patch_size):
   Each pixel counts for the zone that its centre lies in.
 
   Args:
-    grid: The `tiles.Grid` of the tile.
+    grid: The `grids.Grid` of the tile.
     climate_map: A `ClimateMap`.
     rows: First row of each patch, shape `[n]`.
     cols: First column of each patch, shape `[n]`.

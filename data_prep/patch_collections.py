@@ -19,7 +19,7 @@ import tempfile
 
 import numpy as np
 
-from data_prep import products, sources, tiles
+from data_prep import products, sources, tile_writer, tiles
 
 # Pixels along a side of a patch at 10 m.
 _BIGEARTHNET_SIDE = 120
@@ -173,6 +173,6 @@ def _write_patch(target, files, side, date):
       is_coarse = products.upsampling_factor(band) == 2
       yield products.upsample(plane) if is_coarse else plane
 
-  tiles.write_planes(
+  tile_writer.write_planes(
     target, planes(), bands=tuple(files), grid=grid, dtype=np.uint16, date=date
   )

@@ -68,7 +68,7 @@ def select_places(grid, rule, map_files=("", "", "")):
   """Chooses the patches of a tile, by place alone, and knows their climate.
 
   Args:
-    grid: A `tiles.Grid`.
+    grid: A `grids.Grid`.
     rule: A `PatchRule`.
     map_files: Files of the climate map, its legend and a water mask, as of
       `climate_maps.load`.

@@ -18,7 +18,7 @@ import zipfile
 import imagecodecs
 import numpy as np
 
-from data_prep import products, sources, tiles
+from data_prep import grids, products, sources, tile_writer
 
 
 def convert_safe(path, directory, default_baseline=None):
@@ -57,7 +57,7 @@ def convert_safe(path, directory, default_baseline=None):
       planes = (
         _read_jp2(read(member), band, grid) for band, member in members.items()
       )
-      tiles.write_planes(
+      tile_writer.write_planes(
         target,
         planes,
         bands=products.BANDS_11,
@@ -114,7 +114,7 @@ def _read_grid(metadata):
   size, corner = "Size[@resolution='10']", "Geoposition[@resolution='10']"
   even = r"\d*[02468]", "an even number"
   metres = r"-?\d+(\.\d+)?", "metres"
-  return tiles.Grid(
+  return grids.Grid(
     height=int(number(f"{size}/NROWS", *even)),
     width=int(number(f"{size}/NCOLS", *even)),
     west=number(f"{corner}/ULX", *metres),

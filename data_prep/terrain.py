@@ -21,7 +21,7 @@ import functools
 import numpy as np
 import pyproj
 
-from data_prep import tiles
+from data_prep import grids, tiles
 
 # Mount Everest, in metres.
 MAX_ELEVATION_M = 8849
@@ -54,7 +54,7 @@ def read_terrain(dem, grid, rows, cols, patch_size):
 
   Args:
     dem: A `tiles.Tile` of one band, metres above the sea.
-    grid: The `tiles.Grid` of the image.
+    grid: The `grids.Grid` of the image.
     rows: First row of each patch in the image, shape `[n]`.
     cols: First column of each patch, shape `[n]`.
     patch_size: Rows and columns of a patch.
@@ -244,7 +244,7 @@ def _latlon_to_pixel(dem, lat, lon):
 @functools.lru_cache(maxsize=256)
 def _from_wgs84(epsg):
   """The transformation from longitude and latitude to map units."""
-  return pyproj.Transformer.from_crs(tiles.WGS84, epsg, always_xy=True)
+  return pyproj.Transformer.from_crs(grids.WGS84, epsg, always_xy=True)
 
 
 def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):

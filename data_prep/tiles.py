@@ -14,32 +14,26 @@ References:
 import contextlib
 import dataclasses
 import datetime
-import functools
-import os
 import pathlib
 import xml.etree.ElementTree as ElementTree
-from xml.sax import saxutils
 
 import numpy as np
-import pyproj
 import tifffile
 
-WGS84 = 4326
+from data_prep import grids
 
 # TIFF tags.
-_PIXEL_SCALE = 33550
-_TIEPOINT = 33922
-_TRANSFORMATION = 34264
-_GEO_KEYS = 34735
-_GDAL_METADATA = 42112
-_GDAL_NO_DATA = 42113
-_AFFINE_TAGS = (_PIXEL_SCALE, _TIEPOINT, _TRANSFORMATION)
+PIXEL_SCALE = 33550
+TIEPOINT = 33922
+TRANSFORMATION = 34264
+GEO_KEYS = 34735
+GDAL_METADATA = 42112
+GDAL_NO_DATA = 42113
+_AFFINE_TAGS = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION)
 
 _DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
 # The GeoTIFF standard's code for "defined by the user": no EPSG code.
 _USER_DEFINED = 32767
-# Side of the blocks that `write_planes` writes.
-_BLOCK = 512
 # Bytes that decoding one strip or block may take.
 _MAX_BLOCK_BYTES = 2**29
 
@@ -54,106 +48,6 @@ class TileError(Exception):
 
   def __str__(self):
     return f"{self.path}: {self.reason}"
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-  """Where a tile's pixels lie.
-
-  Attributes:
-    height: Rows of pixels.
-    width: Columns of pixels.
-    west: Map x of the left edge of the leftmost pixels; degrees in EPSG:4326.
-    north: Map y of the upper edge of the uppermost pixels.
-    pixel_width: Map units a pixel, > 0.
-    pixel_height: Map units a pixel, > 0, southwards.
-    epsg: EPSG code of the projection.
-  """
-
-  height: int
-  width: int
-  west: float
-  north: float
-  pixel_width: float
-  pixel_height: float
-  epsg: int
-
-  @property
-  def is_projected(self):
-    """Whether map units are not degrees."""
-    return self.epsg != WGS84
-
-  def pixel_to_latlon(self, rows, cols):
-    """Places of pixels, (0, 0) being the centre of the upper left pixel.
-
-    Args:
-      rows: Rows, fractions allowed, shape `[...]`.
-      cols: Columns, fractions allowed, shape `[...]`; broadcasts against the
-        rows.
-
-    Returns:
-      `lat_deg` and `lon_deg` in [-180, 180), float64. In a projection, each has
-      the shape of rows and columns broadcast; in EPSG:4326, where latitude
-      hangs on the row alone, that of the rows and that of the columns.
-
-    Raises:
-      ValueError: If the projection is unknown.
-    """
-    return self._corner_to_latlon(np.asarray(rows) + 0.5, np.add(cols, 0.5))
-
-  def patch_bounds(self, rows, cols, patch_size):
-    """Bounds of square patches in degrees.
-
-    In a projection, those of the corners and the edges' midpoints: right to a
-    decimetre for a patch of a few km.
-
-    Args:
-      rows: First rows, shape `[n]`.
-      cols: First columns, shape `[n]`.
-      patch_size: Rows and columns of a patch.
-
-    Returns:
-      `south`, `west`, `north` and `east`, each `[n]`; `west` is below `east`
-      though either may lie beyond 180.
-
-    Raises:
-      ValueError: If the projection is unknown.
-    """
-    rows, cols = np.asarray(rows), np.asarray(cols)
-    if not self.is_projected:
-      return (
-        self.north - (rows + patch_size) * self.pixel_height,
-        self.west + cols * self.pixel_width,
-        self.north - rows * self.pixel_height,
-        self.west + (cols + patch_size) * self.pixel_width,
-      )
-    down, right = np.divmod(np.delete(np.arange(9), 4), 3)
-    lat, lon = self._corner_to_latlon(
-      rows[:, None] + down * (patch_size / 2),
-      cols[:, None] + right * (patch_size / 2),
-    )
-    # Not torn apart by the antimeridian.
-    first = lon[:, :1]
-    lon = first + (lon - first + 180) % 360 - 180
-    return lat.min(axis=1), lon.min(axis=1), lat.max(axis=1), lon.max(axis=1)
-
-  def _corner_to_latlon(self, rows, cols):
-    """Places on the map, (0, 0) being the tile's upper left corner."""
-    x = self.west + cols * self.pixel_width
-    y = self.north - rows * self.pixel_height
-    if self.is_projected:
-      x, y = np.broadcast_arrays(x, y)
-      x, y = _to_wgs84(self.epsg).transform(x, y, errcheck=True)
-    return y, (x + 180) % 360 - 180
-
-
-@functools.lru_cache(maxsize=256)
-def _to_wgs84(epsg):
-  """The transformation from map units to longitude and latitude."""
-  try:
-    return pyproj.Transformer.from_crs(epsg, WGS84, always_xy=True)
-  except pyproj.exceptions.CRSError as error:
-    raise ValueError(f"unknown projection EPSG:{epsg}") from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,7 +69,7 @@ class Tile:
   """
 
   path: pathlib.Path
-  grid: Grid
+  grid: grids.Grid
   dtype: np.dtype
   num_bands: int
   bands: tuple[str, ...]
@@ -285,7 +179,7 @@ def open_tile(path, dtype=None):
       raise ValueError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
     return Tile(
       path=path,
-      grid=Grid(
+      grid=grids.Grid(
         height=page.imagelength,
         width=page.imagewidth,
         west=west,
@@ -302,148 +196,6 @@ def open_tile(path, dtype=None):
       block_height=1 if page.is_memmappable else _block_shape(page)[0],
       no_data=_read_no_data(page),
     )
-
-
-def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
-  """Writes a small tile in EPSG:4326, deflated; whole, or not at all.
-
-  Args:
-    path: The file to write; its folder exists.
-    pixels: Array, shape `[height, width, len(bands)]`.
-    bands: Names of the bands.
-    west: Longitude of the left edge in degrees.
-    north: Latitude of the upper edge in degrees.
-    pixel_size: Degrees a pixel.
-    date: `datetime.datetime` at which the tile was seen.
-
-  Raises:
-    ValueError: If `pixels` and `bands` differ in number.
-  """
-  if pixels.ndim != 3 or pixels.shape[-1] != len(bands):
-    raise ValueError(f"{len(bands)} bands for pixels of shape {pixels.shape}")
-  height, width, _ = pixels.shape
-  grid = Grid(height, width, west, north, pixel_size, pixel_size, WGS84)
-  if len(bands) == 1:
-    pixels, layout = pixels[..., 0], {}
-  else:
-    layout = {"planarconfig": "contig"}
-  _write(path, pixels, bands, grid, date, dtype=pixels.dtype, **layout)
-
-
-def write_planes(path, planes, *, bands, grid, dtype, date):
-  """Writes a large tile, a band at a time; whole, or not at all.
-
-  Args:
-    path: The file to write; its folder exists.
-    planes: Iterable of arrays `[grid.height, grid.width]`, one a band; no two
-      of them are needed at once.
-    bands: Names of the bands.
-    grid: A `Grid`.
-    dtype: NumPy dtype of the pixels.
-    date: `datetime.datetime` at which the tile was seen.
-
-  Raises:
-    ValueError: If a plane has another shape than the grid.
-  """
-
-  def blocks():
-    for band, plane in zip(bands, planes, strict=True):
-      if plane.shape != (grid.height, grid.width):
-        raise ValueError(
-          f"band {band} of {plane.shape}, expected {grid.height, grid.width}"
-        )
-      for row in range(0, grid.height, _BLOCK):
-        for col in range(0, grid.width, _BLOCK):
-          yield np.ascontiguousarray(
-            plane[row : row + _BLOCK, col : col + _BLOCK], dtype
-          )
-
-  _write(
-    path,
-    blocks(),
-    bands,
-    grid,
-    date,
-    planarconfig="separate",
-    shape=(len(bands), grid.height, grid.width),
-    dtype=dtype,
-    tile=(_BLOCK, _BLOCK),
-    bigtiff=True,
-  )
-
-
-def write_codes(path, codes, *, band, grid, date, colors, no_data):
-  """Writes a tile of codes that viewers show in colours; whole, or not at all.
-
-  Args:
-    path: The file to write; its folder exists.
-    codes: Array of uint8, shape `[grid.height, grid.width]`.
-    band: Name of the band.
-    grid: A `Grid`.
-    date: `datetime.datetime` at which the tile was seen.
-    colors: RGB of codes 0, 1, ..., uint8, shape `[n, 3]`, n <= 256; all others
-      are white.
-    no_data: The code of pixels that have none.
-
-  Raises:
-    ValueError: If the codes have another shape than the grid.
-  """
-  if codes.shape != (grid.height, grid.width):
-    raise ValueError(f"{codes.shape} codes on {grid.height, grid.width} pixels")
-  palette = np.full((3, 256), 65535, np.uint16)
-  # 255 times 257 is 65535.
-  palette[:, : len(colors)] = np.transpose(colors).astype(np.uint16) * 257
-  _write(
-    path,
-    codes,
-    (band,),
-    grid,
-    date,
-    photometric="palette",
-    colormap=palette,
-    dtype=np.uint8,
-    more_tags=[(_GDAL_NO_DATA, "s", 0, str(no_data), True)],
-  )
-
-
-def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
-  """Writes a GeoTIFF under another name first."""
-  path = pathlib.Path(path)
-  layout = {"photometric": "minisblack", **layout}
-  names = "".join(
-    f'<Item name="DESCRIPTION" sample="{i}" role="description">'
-    f"{saxutils.escape(band)}</Item>"
-    for i, band in enumerate(bands)
-  )
-  # Projected or geographic (key 1024 = 1 or 2), pixels are areas (1025 = 1),
-  # and the EPSG code (3072 or 2048).
-  model, code = (1, 3072) if grid.is_projected else (2, 2048)
-  keys = (1, 1, 0, 3, 1024, 0, 1, model, 1025, 0, 1, 1, code, 0, 1, grid.epsg)
-  scale = (grid.pixel_width, grid.pixel_height, 0.0)
-  extratags = [
-    (_PIXEL_SCALE, "d", 3, scale, True),
-    (_TIEPOINT, "d", 6, (0.0, 0.0, 0.0, grid.west, grid.north, 0.0), True),
-    (_GEO_KEYS, "H", len(keys), keys, True),
-    (_GDAL_METADATA, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True),
-    *more_tags,
-  ]
-  # A name of this process alone: a second writer cannot spoil the file.
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
-    tifffile.imwrite(
-      temporary,
-      pixels,
-      compression="zlib",
-      compressionargs={"level": 1},
-      predictor=np.dtype(layout["dtype"]).kind in "iu",
-      datetime=date,
-      metadata=None,
-      extratags=extratags,
-      **layout,
-    )
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -466,14 +218,14 @@ def _read_affine(page):
   tags = {
     code: page.tags[code].value for code in _AFFINE_TAGS if code in page.tags
   }
-  if _TRANSFORMATION in tags:
-    a, b, _, x, d, e, _, y = tags[_TRANSFORMATION][:8]
+  if TRANSFORMATION in tags:
+    a, b, _, x, d, e, _, y = tags[TRANSFORMATION][:8]
     if b or d:
       raise ValueError("rotated transform, expected north up")
     pixel_width, pixel_height, west, north = a, -e, x, y
-  elif _PIXEL_SCALE in tags and _TIEPOINT in tags:
-    pixel_width, pixel_height = tags[_PIXEL_SCALE][:2]
-    col, row, _, x, y, _ = tags[_TIEPOINT][:6]
+  elif PIXEL_SCALE in tags and TIEPOINT in tags:
+    pixel_width, pixel_height = tags[PIXEL_SCALE][:2]
+    col, row, _, x, y, _ = tags[TIEPOINT][:6]
     west, north = x - col * pixel_width, y + row * pixel_height
   else:
     raise ValueError("no georeference: GeoTIFF tags 33550 and 33922 missing")
@@ -486,9 +238,9 @@ def _read_affine(page):
 
 def _read_bands(page):
   """Band names from GDAL's metadata, () where there are none."""
-  if _GDAL_METADATA not in page.tags:
+  if GDAL_METADATA not in page.tags:
     return ()
-  root = ElementTree.fromstring(page.tags[_GDAL_METADATA].value)
+  root = ElementTree.fromstring(page.tags[GDAL_METADATA].value)
   names = {
     int(item.get("sample")): item.text or ""
     for item in root.iter("Item")
@@ -508,9 +260,9 @@ def _read_date(page):
 
 def _read_no_data(page):
   """GDAL's value of no data as a pixel would have it, or None."""
-  if _GDAL_NO_DATA not in page.tags:
+  if GDAL_NO_DATA not in page.tags:
     return None
-  value = float(page.tags[_GDAL_NO_DATA].value.strip(" \0"))
+  value = float(page.tags[GDAL_NO_DATA].value.strip(" \0"))
   if page.dtype.kind == "f":
     # The lowest double, which GDAL writes, is -inf in single precision.
     with np.errstate(over="ignore"):

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from data_prep import climate_maps, earth, tiles
+from data_prep import climate_maps, earth, tile_writer
 from geojax import cell_regions, climate, encodings, predict, sphere
 from geojax.views import tile_plots
 
@@ -32,7 +32,7 @@ def write(folder, found, config, *, how, num_independent) -> dict:
   """
   folder.mkdir(parents=True, exist_ok=True)
   zones, grid = found.zone_grid(config.patches.stride)
-  tiles.write_codes(
+  tile_writer.write_codes(
     folder / ZONES,
     np.where(zones < 0, _NO_PATCH, zones).astype(np.uint8),
     band="climate zone",

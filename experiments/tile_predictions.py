@@ -76,7 +76,7 @@ class TilePrediction:
 
     Returns:
       Zones, int, -1 where no patch was clear, shape `[r, c]`, and their
-      `tiles.Grid`. With patches that overlap, a pixel is a patch's middle.
+      `grids.Grid`. With patches that overlap, a pixel is a patch's middle.
     """
     of_tile, chosen = self.patches.tile.grid, self.patches.chosen
     margin = (self.patches.size - stride) / 2

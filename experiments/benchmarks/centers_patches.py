@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 from scipy import ndimage
 
-from data_prep import earth, geo_tiles, places, splits, tiles
+from data_prep import earth, geo_tiles, grids, places, splits
 from geojax import sphere
 
 # Patches of validation and of test, at most.
@@ -37,7 +37,7 @@ def load_patches(num_train, seed=0):
   per_degree = earth.PIXELS_PER_DEGREE
   top, bottom = ((90 - lat) * per_degree for lat in (north, south))
   height, width = bottom - top, (east - west) * per_degree
-  grid = tiles.Grid(
+  grid = grids.Grid(
     height, width, west, north, 1 / per_degree, 1 / per_degree, 4326
   )
   chosen = places.select_places(grid, rule)

@@ -37,10 +37,12 @@ from array_record.python import array_record_data_source
 from data_prep import (
   climate_maps,
   geo_tiles,
+  grids,
   labels,
   places,
   products,
   records,
+  tile_writer,
   tiles,
 )
 from experiments.benchmarks import memory
@@ -62,12 +64,12 @@ SIZE = CONFIG.patches.size
 
 def write_tiles(folder, side):
   """Writes the tile in both layouts; returns their paths by name."""
-  grid = tiles.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+  grid = grids.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633)
   paths = {}
   for layout in ("deflate", "uncompressed"):
     (folder / layout).mkdir()
     paths[layout] = folder / layout / f"{PRODUCT}_s2.tif"
-  tiles.write_planes(
+  tile_writer.write_planes(
     paths["deflate"],
     make_planes(side),
     bands=products.BANDS_11,

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from data_prep import geo_tiles, products, tiles
+from data_prep import geo_tiles, grids, products, tile_writer
 from experiments import command, tile_batch
 from experiments.benchmarks import memory, noise
 from geojax import predict, sphere
@@ -93,11 +93,11 @@ def main():
     if not tile.exists():
       folder.mkdir(parents=True, exist_ok=True)
       side = arguments.side
-      tiles.write_planes(
+      tile_writer.write_planes(
         tile,
         noise.make_planes(side),
         bands=products.BANDS_11,
-        grid=tiles.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633),
+        grid=grids.Grid(side, side, 600000.0, 5500020.0, 10.0, 10.0, 32633),
         dtype="uint16",
         date=None,
       )

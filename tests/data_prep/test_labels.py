@@ -3,7 +3,7 @@ import datetime
 import numpy as np
 import pytest
 
-from data_prep import earth, labels, tiles
+from data_prep import earth, grids, labels
 from geojax import climate, encodings
 
 
@@ -35,9 +35,9 @@ def test_poles_and_antimeridian_are_on_the_map(small_map):
 @pytest.mark.parametrize(
   "grid",
   [
-    tiles.Grid(40, 50, -31.0, 44.0, 1.0, 1.0, 4326),
+    grids.Grid(40, 50, -31.0, 44.0, 1.0, 1.0, 4326),
     # Across the antimeridian, down to the south pole, unlike pixels.
-    tiles.Grid(40, 50, 160.0, -62.0, 0.9, 0.7, 4326),
+    grids.Grid(40, 50, 160.0, -62.0, 0.9, 0.7, 4326),
   ],
 )
 # Few patches are counted one by one, many that overlap together.
@@ -74,7 +74,7 @@ def test_fractions_in_a_projection_equal_a_brute_force_count(epsg, west, north):
   rng = np.random.default_rng(0)
   zones = rng.integers(0, 31, (6480, 12960)).astype(np.uint8)
   climate_map = labels.ClimateMap(zones)
-  grid = tiles.Grid(512, 768, west, north, 10.0, 10.0, epsg)
+  grid = grids.Grid(512, 768, west, north, 10.0, 10.0, epsg)
   rows, cols = (x.ravel() for x in np.mgrid[0:512:128, 0:768:128])
   fractions = labels.climate_fractions(grid, climate_map, rows, cols, 128)
   lat, lon = grid.pixel_to_latlon(np.arange(512)[:, None], np.arange(768))
@@ -94,7 +94,7 @@ def test_fractions_in_a_projection_equal_a_brute_force_count(epsg, west, north):
 
 
 def test_no_patch_has_no_fractions(small_map):
-  grid = tiles.Grid(8, 8, 0.0, 0.0, 1.0, 1.0, 4326)
+  grid = grids.Grid(8, 8, 0.0, 0.0, 1.0, 1.0, 4326)
   none = np.zeros(0, int)
   found = labels.climate_fractions(grid, small_map, none, none, 4)
   assert found.shape == (0, 31)

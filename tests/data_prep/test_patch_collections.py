@@ -7,7 +7,7 @@ import pytest
 import sentinel2_samples as samples
 from pyarrow import parquet
 
-from data_prep import patch_collections, products, tiles
+from data_prep import grids, patch_collections, products, tiles
 
 
 def spoil_column(path, group, name):
@@ -25,7 +25,7 @@ def test_a_patch_of_bigearthnet_becomes_a_tile(tmp_path):
   patch = samples.make_patch(tmp_path)
   path = patch_collections.convert_bigearthnet(patch, tmp_path)
   assert path == tmp_path / f"{samples.PATCH}_s2.tif"
-  grid = tiles.Grid(120, 120, 404400, 5342400, 10, 10, 32633)
+  grid = grids.Grid(120, 120, 404400, 5342400, 10, 10, 32633)
   tile = samples.assert_tile(
     path, samples.make_bands(bands=products.BANDS), grid
   )
@@ -105,7 +105,7 @@ def test_cells_of_major_tom_become_tiles(tmp_path, cell, row_group_size):
     f"{samples.SOUTH}_48U_704L_s2.tif",
     f"{samples.SOUTH}_48D_704R_s2.tif",
   ]
-  grid = tiles.Grid(
+  grid = grids.Grid(
     1068, 1068, 454436.35555845656, 486897.8391013466, 10, 10, 32620
   )
   tile = samples.assert_tile(paths[0], samples.CELL_BANDS, grid)

@@ -3,7 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep import earth, geo_tiles, labels, places, splits, tiles
+from data_prep import earth, geo_tiles, grids, labels, places, splits
 
 CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth")
 
@@ -11,7 +11,7 @@ CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth")
 def block_grid(row, col):
   """The grid of a block's tile, without cutting it."""
   rows, cols = CONFIG.source.window(row, col)
-  return tiles.Grid(
+  return grids.Grid(
     height=rows.stop - rows.start,
     width=cols.stop - cols.start,
     west=-180 + 5.0 * col,
@@ -177,7 +177,7 @@ def test_tiles_that_overlap_agree_on_a_place():
 
 
 def test_a_tile_smaller_than_a_patch_has_no_place():
-  grid = tiles.Grid(20, 92, 10.0, 50.0, 1 / 15, 1 / 15, 4326)
+  grid = grids.Grid(20, 92, 10.0, 50.0, 1 / 15, 1 / 15, 4326)
   chosen = places.select_places(grid, CONFIG.patches)
   assert chosen.rows.shape == (0,)
   assert chosen.climate.shape == (0, 31)

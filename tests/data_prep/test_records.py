@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from array_record.python import array_record_data_source
 
-from data_prep import geo_tiles, places, records, splits, tiles
+from data_prep import geo_tiles, places, records, splits, tile_writer, tiles
 from geojax import encodings
 
 CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
@@ -30,7 +30,7 @@ def one_tile(path, **kwargs):
     "pixel_size": 1 / 15,
     "date": datetime.datetime(2004, 6, 15, 12),
   } | kwargs
-  tiles.write_tile(path, arguments.pop("pixels"), **arguments)
+  tile_writer.write_tile(path, arguments.pop("pixels"), **arguments)
   return path
 
 

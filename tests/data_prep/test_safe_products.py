@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import sentinel2_samples as samples
 
-from data_prep import products, safe_products, tiles
+from data_prep import grids, products, safe_products, tiles
 
 
 @pytest.mark.parametrize("as_zip", [False, True])
@@ -25,7 +25,7 @@ def test_a_product_becomes_a_tile(tmp_path, name, epsg, north, as_zip):
   found = safe_products.convert_safe(path, tmp_path / "tiles")
   assert found == tmp_path / "tiles" / f"{name}_s2.tif"
   assert list((tmp_path / "tiles").iterdir()) == [found]
-  grid = tiles.Grid(samples.SIDE, samples.SIDE, 600000, north, 10, 10, epsg)
+  grid = grids.Grid(samples.SIDE, samples.SIDE, 600000, north, 10, 10, epsg)
   tile = samples.assert_tile(found, pixels, grid)
   assert tile.date == products.parse_product(name).date
   # No class that was not there; DN with their offset.

@@ -12,12 +12,12 @@ import pytest
 import tensorflow_datasets as tfds
 import tifffile
 
-from data_prep import build, products, tile_patches, tiles
+from data_prep import build, grids, products, tile_patches, tile_writer, tiles
 
 OLD = "S2A_MSIL2A_20200110T101411_N0213_R022_T33UXP_20200110T120000"
 NEW = "S2B_MSIL2A_20220105T101411_N0301_R022_T33UXP_20220106T120000"
 AFTER = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
-GRID = tiles.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+GRID = grids.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
 # All of it in train: a tile lies in one block or two.
 ALL_TRAIN = {"validation": 0.0, "test": 0.0}
 
@@ -32,7 +32,7 @@ def make_pixels(seed):
 def write(folder, name, pixels, bands=products.BANDS_11, grid=GRID):
   folder.mkdir(exist_ok=True)
   path = folder / f"{name}_s2.tif"
-  tiles.write_planes(
+  tile_writer.write_planes(
     path, pixels, bands=bands, grid=grid, dtype="uint16", date=None
   )
   return path
@@ -192,7 +192,7 @@ def test_a_dem_adds_terrain(tmp_path):
   write(tmp_path / "in", OLD, make_pixels(0))
   lat, lon = GRID.pixel_to_latlon([0, 299], [0, 399])
   dem = np.full((80, 120), 884.9, np.float32)
-  tiles.write_tile(
+  tile_writer.write_tile(
     tmp_path / "dem.tif",
     dem[..., None],
     bands=("elevation",),
@@ -221,7 +221,7 @@ def test_real_patches_of_bigearthnet(shared_data, tmp_path):
     )
     corners = metadata["coordinates"]
     epsg = int(metadata["projection"].rpartition('"EPSG","')[2].split('"')[0])
-    grid = tiles.Grid(
+    grid = grids.Grid(
       120, 120, corners["ulx"], corners["uly"], 10.0, 10.0, epsg
     )
     place = grid.pixel_to_latlon(59.5, 59.5)

@@ -6,7 +6,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
-from data_prep import terrain, tiles
+from data_prep import grids, terrain, tiles
 
 SIZE = 24
 
@@ -41,7 +41,7 @@ def make_grid(epsg, lat, lon, pixel, side, unlike=1.0):
     to_map = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
     x, y = to_map.transform(lon, lat)
   wide = pixel * unlike
-  return tiles.Grid(
+  return grids.Grid(
     side, side, x - side * wide / 2, y + side * pixel / 2, wide, pixel, epsg
   )
 
@@ -167,12 +167,12 @@ def test_elevations_are_bilinear_at_their_places(tmp_path, dtype, layout):
 
 def test_a_dem_is_used_to_its_last_pixel(tmp_path):
   z = np.random.default_rng(0).uniform(0, 4000, (60, 60)).astype(np.float32)
-  grid = tiles.Grid(60, 60, 10.0, 50.0, 0.25, 0.25, 4326)
+  grid = grids.Grid(60, 60, 10.0, 50.0, 0.25, 0.25, 4326)
   dem = write_dem(tmp_path / "dem.tif", z, grid)
   # From 1.5 to 57.5 of the DEM; and to 57.0, where rounding must not count.
   for size, shift in ((57, 1.5), (57, 1.0), (56, 1.0)):
     origin = (10 + shift / 4, 50 - shift / 4)
-    image = tiles.Grid(60, 60, *origin, 0.25, 0.25, 4326)
+    image = grids.Grid(60, 60, *origin, 0.25, 0.25, 4326)
     (found,) = terrain.read_terrain(dem, image, [0], [0], size)
     at = shift + np.mgrid[:size, :size]
     np.testing.assert_allclose(
@@ -212,11 +212,11 @@ def test_flat_ground_has_no_aspect(tmp_path, place):
 @pytest.mark.parametrize("west", [-180.0, 0.0, 90.0])
 def test_a_dem_of_all_360_degrees_has_no_edge(tmp_path, lon, west):
   # 1/4 degree; rises eastwards as a wave does around the Earth.
-  grid = tiles.Grid(40, 1440, west, 5.0, 0.25, 0.25, 4326)
+  grid = grids.Grid(40, 1440, west, 5.0, 0.25, 0.25, 4326)
   lon_deg = west + (np.arange(1440) + 0.5) / 4
   z = 1000 * np.sin(np.radians(lon_deg) - 0.5) * np.ones((40, 1))
   dem = write_dem(tmp_path / "dem.tif", z.astype(np.float32), grid)
-  image = tiles.Grid(40, 40, lon - 0.5, 0.5, 0.025, 0.025, 4326)
+  image = grids.Grid(40, 40, lon - 0.5, 0.5, 0.025, 0.025, 4326)
   (found,) = terrain.read_terrain(dem, image, [8], [8], SIZE)
   _, lon_deg = image.pixel_to_latlon(20, np.arange(8, 8 + SIZE))
   wave = np.radians(lon_deg) - 0.5

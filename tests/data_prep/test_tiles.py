@@ -2,11 +2,10 @@ import dataclasses
 import datetime
 
 import numpy as np
-import pyproj
 import pytest
 import tifffile
 
-from data_prep import tiles
+from data_prep import grids, tile_writer, tiles
 
 BANDS = ("red", "near <infrared> & more", "altitude")
 DATE = datetime.datetime(2004, 2, 29, 12)
@@ -44,13 +43,13 @@ def pixels():
 @pytest.fixture
 def tile_path(tmp_path, pixels):
   path = tmp_path / "tile.tif"
-  tiles.write_tile(path, pixels, bands=BANDS, **PLACE)
+  tile_writer.write_tile(path, pixels, bands=BANDS, **PLACE)
   return path
 
 
 def test_a_written_tile_is_read_back(tile_path, pixels):
   tile = tiles.open_tile(tile_path, "int16")
-  assert tile.grid == tiles.Grid(40, 30, 10.0, 50.0, 0.25, 0.25, 4326)
+  assert tile.grid == grids.Grid(40, 30, 10.0, 50.0, 0.25, 0.25, 4326)
   assert (tile.bands, tile.num_bands, tile.date) == (BANDS, 3, DATE)
   assert (tile.dtype, tile.is_area) == (np.int16, True)
   np.testing.assert_array_equal(tile.read(BANDS), pixels)
@@ -133,82 +132,6 @@ def test_places_of_pixels(tile_path):
   np.testing.assert_allclose(east, [12, 13])
 
 
-def test_longitudes_wrap_at_180():
-  grid = tiles.Grid(8, 8, 179.0, 10.0, 0.5, 0.5, 4326)
-  _, lon = grid.pixel_to_latlon(0, np.arange(4))
-  np.testing.assert_allclose(lon, [179.25, 179.75, -179.75, -179.25])
-  _, west, _, east = grid.patch_bounds([0], [2], 2)
-  assert (west[0], east[0]) == (180.0, 181.0)
-
-
-@pytest.mark.parametrize(
-  ("epsg", "west", "north"),
-  [
-    (32633, 399960.0, 5500020.0),
-    (32733, 399960.0, 6200020.0),
-    (32633, 454000.0, 9217000.0),
-    (32601, 239000.0, 7700000.0),
-  ],
-)
-def test_places_and_bounds_in_a_projection(epsg, west, north):
-  grid = tiles.Grid(900, 900, west, north, 10.0, 10.0, epsg)
-  lat, lon = grid.pixel_to_latlon([0, 899], [0, 899])
-  project = pyproj.Transformer.from_crs(4326, epsg, always_xy=True).transform
-  x, y = project(lon, lat)
-  np.testing.assert_allclose(x, west + 10 * np.array([0.5, 899.5]), atol=1e-3)
-  np.testing.assert_allclose(y, north - 10 * np.array([0.5, 899.5]), atol=1e-3)
-  south, west_deg, north_deg, east = grid.patch_bounds(
-    [100, 400], [0, 700], 128
-  )
-  for i, (row, col) in enumerate([(100, 0), (400, 700)]):
-    lat, lon = grid.pixel_to_latlon(
-      row + np.arange(-0.5, 128)[:, None], col + np.arange(-0.5, 128)
-    )
-    lon = west_deg[i] + (lon - west_deg[i] + 180) % 360 - 180
-    # A decimetre in degrees of latitude; of longitude at 83 N.
-    np.testing.assert_allclose(
-      [south[i], north_deg[i]], [lat.min(), lat.max()], atol=1e-5
-    )
-    np.testing.assert_allclose(
-      [west_deg[i], east[i]], [lon.min(), lon.max()], atol=1e-5
-    )
-
-
-def test_an_unknown_projection_is_named():
-  grid = tiles.Grid(8, 8, 5e5, 5e6, 10, 10, 29999)
-  with pytest.raises(ValueError, match=r"unknown projection EPSG:29999"):
-    grid.pixel_to_latlon(0, 0)
-
-
-@pytest.mark.parametrize("epsg", [4326, 32733])
-def test_planes_are_written_one_at_a_time(tmp_path, monkeypatch, epsg):
-  monkeypatch.setattr(tiles, "_BLOCK", 16)
-  rng = np.random.default_rng(0)
-  pixels = rng.integers(0, 9000, (3, 40, 50)).astype(np.uint16)
-  grid = tiles.Grid(40, 50, 12.0, 34.0, 0.5, 0.25, epsg)
-  path = tmp_path / "tile.tif"
-  tiles.write_planes(
-    path, iter(pixels), bands=BANDS, grid=grid, dtype="uint16", date=DATE
-  )
-  tile = tiles.open_tile(path, "uint16")
-  assert (tile.grid, tile.bands, tile.date) == (grid, BANDS, DATE)
-  assert tile.block_height == 16
-  np.testing.assert_array_equal(
-    tile.read(BANDS[::-1], 5, 7, 30, 21),
-    np.moveaxis(pixels[::-1, 5:35, 7:28], 0, -1),
-  )
-  with pytest.raises(ValueError, match=r"band near.*\(4, 4\).*\(40, 50\)"):
-    tiles.write_planes(
-      tmp_path / "bad.tif",
-      [pixels[0], np.zeros((4, 4), np.uint16)],
-      bands=BANDS[:2],
-      grid=grid,
-      dtype="uint16",
-      date=DATE,
-    )
-  assert not list(tmp_path.glob("*bad*"))
-
-
 def test_a_block_too_large_to_decode_is_refused(tmp_path, monkeypatch, pixels):
   path = tmp_path / "tile.tif"
   write(path, pixels, SCALE, TIEPOINT, geo_keys(), compression="zlib")
@@ -247,7 +170,7 @@ def test_an_unrotated_transformation_is_a_georeference(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   matrix = transformation(0.25, 0.0, 0.0, 10.0, 0.0, -0.25, 0.0, 50.0)
   write(path, pixels, matrix, geo_keys())
-  assert tiles.open_tile(path).grid == tiles.Grid(
+  assert tiles.open_tile(path).grid == grids.Grid(
     40, 30, 10.0, 50.0, 0.25, 0.25, 4326
   )
 
@@ -312,7 +235,7 @@ def test_nan_is_an_error_only_where_it_is_read(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   pixels = pixels.astype(np.float32)
   pixels[3, 4, 1] = np.nan
-  tiles.write_tile(path, pixels, bands=BANDS, **PLACE)
+  tile_writer.write_tile(path, pixels, bands=BANDS, **PLACE)
   tile = tiles.open_tile(path)
   with pytest.raises(tiles.TileError, match=r"tile\.tif: NaN"):
     tile.read(BANDS)
@@ -323,7 +246,7 @@ def test_nan_may_be_allowed(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   pixels = pixels.astype(np.float32)
   pixels[3, 4, 1] = np.nan
-  tiles.write_tile(path, pixels, bands=BANDS, **PLACE)
+  tile_writer.write_tile(path, pixels, bands=BANDS, **PLACE)
   tile = tiles.open_tile(path)
   np.testing.assert_array_equal(tile.read(BANDS, allow_nan=True), pixels)
 
@@ -465,21 +388,6 @@ def test_a_corrupt_strip_is_an_error(tile_path):
   tile_path.write_bytes(content)
   with pytest.raises(tiles.TileError, match=r"tile\.tif: "):
     tiles.open_tile(tile_path).read(BANDS)
-
-
-def test_a_write_that_fails_leaves_nothing(tmp_path, pixels, monkeypatch):
-  def fail(*args):
-    raise OSError("no space left")
-
-  monkeypatch.setattr(tiles.os, "replace", fail)
-  with pytest.raises(OSError, match="no space"):
-    tiles.write_tile(tmp_path / "tile.tif", pixels, bands=BANDS, **PLACE)
-  assert not list(tmp_path.iterdir())
-
-
-def test_bands_and_pixels_must_agree(tmp_path, pixels):
-  with pytest.raises(ValueError, match="2 bands"):
-    tiles.write_tile(tmp_path / "t.tif", pixels, bands=BANDS[:2], **PLACE)
 
 
 @pytest.mark.shared_data

@@ -8,7 +8,15 @@ import pytest
 import sentinel2_samples
 import tifffile
 
-from data_prep import geo_tiles, products, tile_patches, tiles, unseen
+from data_prep import (
+  geo_tiles,
+  grids,
+  products,
+  tile_patches,
+  tile_writer,
+  tiles,
+  unseen,
+)
 
 CONFIGS = {config.name: config for config in geo_tiles.CONFIGS}
 
@@ -40,7 +48,7 @@ def test_no_patch_is_left_out_by_place(tmp_path):
   # A tile over open sea, across blocks of 1 degree.
   pixels = np.full((300, 300, 3), 90, np.int16)
   path = tmp_path / "tile.tif"
-  tiles.write_tile(
+  tile_writer.write_tile(
     path,
     pixels,
     bands=CONFIGS["blue_marble"].bands,
@@ -82,10 +90,10 @@ def test_inputs_that_make_no_tile_are_told(tmp_path):
 
 def test_codes_are_written_with_their_colours(tmp_path):
   codes = np.array([[0, 1, 255], [2, 1, 0]], np.uint8)
-  grid = tiles.Grid(2, 3, 500000.0, 4000000.0, 1280.0, 1280.0, 32633)
+  grid = grids.Grid(2, 3, 500000.0, 4000000.0, 1280.0, 1280.0, 32633)
   colors = np.array([[1, 2, 3], [255, 0, 128], [9, 9, 9]], np.uint8)
   path = tmp_path / "codes.tif"
-  tiles.write_codes(
+  tile_writer.write_codes(
     path, codes, band="zone", grid=grid, date=None, colors=colors, no_data=255
   )
   tile = tiles.open_tile(path, "uint8")
@@ -97,7 +105,7 @@ def test_codes_are_written_with_their_colours(tmp_path):
     np.testing.assert_array_equal(page.colormap[:, :3].T // 257, colors)
     assert page.tags[42113].value == "255"
   with pytest.raises(ValueError, match="codes on"):
-    tiles.write_codes(
+    tile_writer.write_codes(
       path,
       codes[:1],
       band="zone",

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import build, geo_tiles, products, tiles
+from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
 from experiments import tile_batch
 from experiments.benchmarks import predict as benchmark
 from geojax import climate, predict
@@ -22,7 +22,7 @@ from geojax.training.errors import ConfigError
 _ROOT = pathlib.Path(__file__).parents[2]
 AFTER = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
 BEFORE = "S2A_MSIL2A_20200110T101411_N0213_R022_T36SWD_20200110T120000"
-GRID = tiles.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+GRID = grids.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
 
 
 def small_config(coords="mvmf"):
@@ -52,7 +52,7 @@ def make_pixels(seed=0):
 def write_tile(folder, name=AFTER, pixels=None, grid=GRID):
   folder.mkdir(exist_ok=True)
   path = folder / f"{name}_s2.tif"
-  tiles.write_planes(
+  tile_writer.write_planes(
     path,
     make_pixels() if pixels is None else pixels,
     bands=products.BANDS_11,
@@ -133,7 +133,7 @@ def test_the_zones_lie_where_the_patches_do(sentinel2, tmp_path):
   (folder,), _ = run_command(sentinel2, [path], tmp_path / "out")
   zones = tiles.open_tile(folder / "climate_zones.tif", "uint8")
   # 2 x 3 patches of 1,280 m from the tile's corner, in its projection.
-  assert zones.grid == tiles.Grid(
+  assert zones.grid == grids.Grid(
     2, 3, 600000.0, 5500020.0, 1280.0, 1280.0, 32633
   )
   codes = zones.read(["climate zone"])[..., 0]
