@@ -161,7 +161,7 @@ def test_the_layout_of_a_tile_does_not_matter(tmp_path, monkeypatch):
   write(tmp_path / "in", OLD, pixels)
   build_to(tmp_path / "a", tmp_path / "in")
   monkeypatch.setattr(tile_patches, "_ROWS_AT_ONCE", 1)
-  monkeypatch.setattr(tiles, "_BLOCK", 64)
+  monkeypatch.setattr(tile_writer, "_BLOCK", 64)
   write(tmp_path / "in", OLD, pixels)
   build_to(tmp_path / "b", tmp_path / "in")
   for a, b in zip(
