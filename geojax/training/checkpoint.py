@@ -1,19 +1,34 @@
 """Checkpoints: the whole of a run's state, on the devices and on the host.
 
-The only room that knows Orbax (its V1 interface).
+The only module that imports Orbax (its V1 interface).
 """
 
 import contextlib
 import logging
 import pathlib
+import time
 import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
 from geojax.training.errors import CheckpointError
+
+# Pauses before a failed read is tried again.
+_WAITS_S = (1.0, 3.0)
+# What TensorStore reports of a block whose own checksum differs.
+_CHECKSUM_DIFFERS = "CRC-32C checksum verification failed"
+# Keys of another tree that an error lists.
+_SHOWN_KEYS = 10
+# What became of a read, from good to bad.
+_LOADED, _DAMAGED, _OTHER_TREE, _UNREADABLE = range(4)
+
+
+class _DamagedError(Exception):
+  """What was read is not what was saved."""
 
 
 class Checkpointer:
@@ -22,6 +37,11 @@ class Checkpointer:
   Orbax writes to a temporary name and renames: a run killed in the middle of a
   save leaves its last checkpoint as it was. What happens to a checkpoint
   afterwards is noticed by a checksum of the arrays as they were on the devices.
+
+  Nothing is deleted because it could not be read. A checkpoint whose checksum
+  differs is moved to `workdir/checkpoints_damaged`; one that cannot be read at
+  all, as on a file system that is away for a while, stays where it is and ends
+  the run.
   """
 
   def __init__(
@@ -33,24 +53,42 @@ class Checkpointer:
       workdir: Folder of the run.
       keep: The newest checkpoints that stay on disk, beside the best.
       read_only: Leaves everything as it is: the run may still be training.
+
+    Raises:
+      CheckpointError: The folder cannot be read.
     """
     self._read_only = read_only
     self._folder = (workdir / "checkpoints").absolute()
+    self._damaged_folder = (workdir / "checkpoints_damaged").absolute()
     self._kept = _NewestAndBest(keep)
     self._saving = None
-    self._checkpointer = ocp.training.Checkpointer(
-      self._folder,
-      # When to save is the loop's to say.
-      save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(
-        1
-      ),
-      preservation_policy=self._kept,
-      cleanup_tmp_directories=not read_only,
-    )
+    training = ocp.training
+    try:
+      self._checkpointer = training.Checkpointer(
+        self._folder,
+        # The loop decides when to save.
+        save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(
+          1
+        ),
+        preservation_policy=self._kept,
+        cleanup_tmp_directories=not read_only,
+      )
+    except OSError as error:
+      raise CheckpointError(
+        f"{self._folder} cannot be read: {_reason(error)}. Nothing was changed;"
+        " the same command goes on when it can be"
+      ) from error
 
   def steps(self) -> list[int]:
-    """The steps of the checkpoints, the newest first."""
-    return [found.step for found in reversed(self._checkpointer.checkpoints)]
+    """The steps of the checkpoints, the newest first, as process 0 sees them."""
+    steps = [found.step for found in reversed(self._checkpointer.checkpoints)]
+    if jax.process_count() > 1:
+      # A shared folder may show a new checkpoint to one host before another.
+      broadcast = multihost_utils.broadcast_one_to_all
+      count = int(broadcast(np.int32(len(steps))))
+      padded = (steps + [0] * count)[:count]
+      steps = broadcast(np.array(padded, np.int64)).tolist()
+    return steps
 
   def save(self, step: int, state, record: dict, *, best_step: int) -> None:
     """Saves, in the background, what the next step needs.
@@ -85,63 +123,127 @@ class Checkpointer:
       saving.result()
 
   def restore(self, state, *, step: int | None = None, report=print):
-    """Restores the newest checkpoint that is whole.
+    """Restores the newest checkpoint.
 
-    Those that are newer and damaged are removed: the steps after the restored
-    one are taken again.
+    A failed read is tried again, twice. All processes take the same decision.
 
     Args:
       state: A tree like the saved one; gives shapes, types and devices.
       step: Restores this one alone.
-      report: Told of each checkpoint that is damaged.
+      report: Called with one line for each checkpoint that is damaged.
 
     Returns:
       The saved state and record.
 
     Raises:
-      CheckpointError: There is none that is whole.
+      CheckpointError: There is none, it cannot be read, it holds another tree,
+        or all are damaged. Names what differs and the way out.
     """
-    steps = self.steps() if step is None else [step]
     damaged = []
-    for candidate in steps:
+    for candidate in self.steps() if step is None else [step]:
+      path = self._folder / str(candidate)
       try:
         restored = self._load(candidate, state)
-      except Exception as error:
-        # Whatever Orbax makes of a missing or garbled file.
-        damaged.append((candidate, _reason(error)))
-        report(
-          f"checkpoint {self._folder / str(candidate)} is damaged:"
-          f" {_reason(error)}"
-        )
-        # The reads of its other arrays fail alike; asyncio would tell each.
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+      except _DamagedError as error:
+        damaged.append(candidate)
+        if not self._read_only:
+          path = self._set_aside(candidate)
+        report(f"checkpoint {path} is damaged: {error}")
         continue
-      for newer, _ in [] if self._read_only else damaged:
-        self._checkpointer.delete(newer)
       if damaged:
-        report(f"going on from checkpoint {self._folder / str(candidate)}")
+        report(f"going on from checkpoint {path}")
       return restored
     raise CheckpointError(
-      f"no checkpoint in {self._folder} can be read, not even step"
-      f" {damaged[-1][0]}: {damaged[-1][1]}. Restore one from a backup, or"
-      " remove the workdir and train anew"
+      f"no checkpoint of {self._folder} is whole, not even step"
+      f" {damaged[-1] if damaged else step}. Restore one from a backup, or take"
+      " another --workdir and train anew"
     )
 
+  def _set_aside(self, step):
+    """Moves a damaged checkpoint, whole, out of Orbax's sight."""
+    number = 1
+    while (target := self._damaged_folder / f"{step}-{number}").exists():
+      number += 1
+    _sync_processes(f"set_aside_{step}_{number}")
+    if jax.process_index() == 0:
+      target.parent.mkdir(exist_ok=True)
+      (self._folder / str(step)).rename(target)
+    _sync_processes(f"set_aside_done_{step}_{number}")
+    self._checkpointer.reload()
+    return target
+
   def _load(self, step, state):
+    """Loads a checkpoint on all processes, or raises on all."""
+    path = self._folder / str(step)
+    for wait_s in (*_WAITS_S, None):
+      loaded, outcome, why = None, _LOADED, ""
+      try:
+        loaded = self._read(step, state)
+      except _DamagedError as error:
+        outcome, why = _DAMAGED, str(error)
+      except CheckpointError as error:
+        outcome, why = _OTHER_TREE, str(error)
+      except Exception as error:
+        # Whatever Orbax makes of a missing or garbled file, a stale handle.
+        outcome, why = _UNREADABLE, _reason(error)
+      worst = _worst_of_processes(outcome)
+      if worst == _UNREADABLE and wait_s is not None:
+        time.sleep(wait_s)
+        continue
+      break
+    if worst != outcome:
+      why = "another process found it so; see its output"
+    if worst == _DAMAGED:
+      raise _DamagedError(why)
+    if worst == _OTHER_TREE:
+      raise CheckpointError(why)
+    if worst == _UNREADABLE:
+      raise CheckpointError(
+        f"checkpoint {path} cannot be read: {why}. It was left as it is. Make"
+        " it readable or put back what is missing, and the same command goes"
+        f" on; or move {path} elsewhere, and it goes on from an older one"
+      )
+    restored, record = loaded["state"], loaded["record"]
+    # Sums over arrays that may be spread over all processes: the same result
+    # in each of them.
+    for name, value in _checksums(restored).items():
+      if record["arrays"].get(name) != value:
+        raise _DamagedError(f"{name} differs from what was saved")
+    return restored, record["content"]
+
+  def _read(self, step, state):
+    """Reads what this process holds, without waiting for any other."""
+    # One failed read of many arrays is one error here; asyncio would log each.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    path = self._folder / str(step)
+    process = jax.process_index()
+    context = ocp.Context()
+    context.multiprocessing.primary_host = process
+    context.multiprocessing.active_processes = {process}
+    context.multiprocessing.barrier_sync_key_prefix = f"restore_{process}"
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
       state,
     )
-    loaded = self._checkpointer.load_checkpointables(
-      step, {"state": abstract, "record": None}
-    )
-    restored, record = loaded["state"], loaded["record"]
+    try:
+      with context:
+        saved = ocp.checkpointables_metadata(path).metadata.get("state")
+        # None where it cannot be read; loading then reports why.
+        if saved is not None:
+          _check_tree(path, saved, abstract)
+        loaded = ocp.load_checkpointables(
+          path, {"state": abstract, "record": None}
+        )
+    except CheckpointError:
+      raise
+    except Exception as error:
+      if _CHECKSUM_DIFFERS in str(_root_cause(error)):
+        raise _DamagedError(_reason(error)) from error
+      raise
+    record = loaded["record"]
     if record["checksum"] != _checksum_of_record(record["content"]):
-      raise ValueError("its record differs from what was saved")
-    for name, value in _checksums(restored).items():
-      if record["arrays"][name] != value:
-        raise ValueError(f"{name} differs from what was saved")
-    return restored, record["content"]
+      raise _DamagedError("its record differs from what was saved")
+    return loaded
 
   def close(self) -> None:
     """Waits for what is still being written.
@@ -184,9 +286,68 @@ class _NewestAndBest:
     ]
 
 
+def _worst_of_processes(outcome: int) -> int:
+  if jax.process_count() == 1:
+    return outcome
+  return int(np.max(multihost_utils.process_allgather(np.int32(outcome))))
+
+
+def _sync_processes(name):
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(name)
+
+
+def _check_tree(path, saved, expected) -> None:
+  """Checks that a checkpoint holds the arrays of the config's model.
+
+  Args:
+    path: The checkpoint.
+    saved: Tree of Orbax's metadata of arrays.
+    expected: Tree of shapes and types.
+
+  Raises:
+    CheckpointError: It doesn't; lists the keys that differ.
+  """
+  saved, expected = _describe_arrays(saved), _describe_arrays(expected)
+  differing = [
+    f"{name} is {saved.get(name, 'missing')} there and"
+    f" {expected.get(name, 'missing')} now"
+    for name in sorted(saved.keys() | expected.keys())
+    if saved.get(name) != expected.get(name)
+  ]
+  if differing:
+    shown = "; ".join(differing[:_SHOWN_KEYS])
+    if len(differing) > _SHOWN_KEYS:
+      shown += f"; and {len(differing) - _SHOWN_KEYS} more"
+    raise CheckpointError(
+      f"checkpoint {path} holds another model or optimizer than this version"
+      f" of geojax makes of the config: {shown}. It was left as it is. Take the"
+      " version that wrote it, or another --workdir"
+    )
+
+
+def _describe_arrays(tree) -> dict[str, str]:
+  return {
+    jax.tree_util.keystr(key, simple=True, separator="/"): (
+      f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+    )
+    for key, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _root_cause(error):
+  """The first error; Orbax wraps a failed read in errors about handlers."""
+  while error.__cause__ or error.__context__:
+    error = error.__cause__ or error.__context__
+  return error
+
+
 def _reason(error):
   """The first words of an error of Orbax, which can run over pages."""
-  return str(error).strip().split("\n")[0].split(" [tensorstore")[0][:300]
+  error = _root_cause(error)
+  words = str(error).strip().split("\n")[0].split(" [tensorstore")[0][:300]
+  # A bare StopIteration or KeyError is no sentence.
+  return words if " " in words else f"{type(error).__name__}: {words}"
 
 
 def _checksum_of_record(record):

@@ -1,5 +1,7 @@
 """Checkpoints: whole ones come back, damaged ones are noticed."""
 
+import collections
+import errno
 import resource
 import threading
 
@@ -68,24 +70,148 @@ def _data_file(folder):
   return max(files, key=lambda path: path.stat().st_size)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "remove"])
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(workdir, damage):
-  path = _data_file(workdir / "checkpoints/4")
+def _contents(workdir):
+  """Bytes of the files of all checkpoints, by step and path below it."""
+  return {
+    (folder.name.split("-")[0], str(path.relative_to(folder))): (
+      path.read_bytes()
+    )
+    for folder in workdir.glob("checkpoints*/*")
+    for path in folder.rglob("*")
+    if path.is_file()
+  }
+
+
+def _damage(path, how):
   content = bytearray(path.read_bytes())
-  content[len(content) // 2] ^= 1
-  if damage == "flip":
-    path.write_bytes(content)
-  elif damage == "cut":
+  if how == "remove":
+    path.unlink()
+  elif how == "cut":
     path.write_bytes(content[: len(content) // 2])
   else:
-    path.unlink()
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_a_checkpoint_whose_bytes_changed_is_set_aside(workdir):
+  _damage(_data_file(workdir / "checkpoints/4"), "flip")
+  before = _contents(workdir)
   state, record, told, steps = _restore(workdir)
   assert record["step"] == 3
   jax.tree.map(np.testing.assert_array_equal, state, _state(3))
-  assert "checkpoints/4 is damaged" in told[0]
+  assert "checkpoints_damaged/4-1 is damaged: ['kernel'] differs" in told[0]
   assert told[-1].endswith("checkpoints/3")
-  # Gone, so that the step can be saved anew.
+  # Out of the way, so that the step can be saved anew; and whole.
   assert steps == [3, 1]
+  assert _contents(workdir) == before
+
+
+def test_reading_alone_moves_nothing(workdir):
+  _damage(_data_file(workdir / "checkpoints/4"), "flip")
+  checkpointer = checkpoint.Checkpointer(workdir, keep=2, read_only=True)
+  _, record = checkpointer.restore(_state(0), report=lambda _: None)
+  checkpointer.close()
+  assert record["step"] == 3
+  assert (workdir / "checkpoints/4").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["cut", "remove"])
+def test_a_checkpoint_that_cannot_be_read_stays_and_comes_back(
+  workdir, damage, monkeypatch
+):
+  monkeypatch.setattr(checkpoint, "_WAITS_S", (0.0,))
+  path = _data_file(workdir / "checkpoints/4")
+  whole = path.read_bytes()
+  _damage(path, damage)
+  before = _contents(workdir)
+  with pytest.raises(
+    CheckpointError, match=r"checkpoints/4 cannot be read: .* put back"
+  ):
+    _restore(workdir)
+  assert _contents(workdir) == before
+  path.write_bytes(whole)
+  assert _restore(workdir)[1]["step"] == 4
+  # The way out that the error names.
+  path.unlink()
+  (workdir / "checkpoints/4").rename(workdir / "elsewhere")
+  assert _restore(workdir)[1]["step"] == 3
+
+
+def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
+  """Each file and each kind of error; every byte stays below the workdir."""
+  monkeypatch.setattr(checkpoint, "_WAITS_S", (0.0, 0.0))
+  rng = np.random.default_rng(0)
+  files = sorted(
+    path for path in workdir.glob("checkpoints/4/**/*") if path.is_file()
+  )
+  whole = _contents(workdir)
+  errors = (
+    OSError(errno.ESTALE, "Stale file handle"),
+    OSError(errno.EIO, "Input/output error"),
+    PermissionError(errno.EACCES, "Permission denied"),
+    TimeoutError("timed out"),
+    ValueError("UNAVAILABLE: connection reset"),
+    KeyError("state"),
+    MemoryError(),
+  )
+  load = checkpoint.ocp.load_checkpointables
+  outcomes = collections.Counter()
+  for trial in range(200):
+    kind = ("cut", "remove", "flip", "raise")[trial % 4]
+    path = files[trial // 4 % len(files)]
+    original = path.read_bytes()
+    with monkeypatch.context() as patch:
+      if kind == "raise":
+        left = [int(rng.integers(1, 5))]
+        error = errors[rng.integers(len(errors))]
+
+        def failing(*args, left=left, error=error, **kwargs):
+          left[0] -= 1
+          if left[0] >= 0:
+            raise error
+          return load(*args, **kwargs)
+
+        patch.setattr(checkpoint.ocp, "load_checkpointables", failing)
+      else:
+        _damage(path, kind)
+      expected = _contents(workdir)
+      try:
+        step = _restore(workdir)[1]["step"]
+      except CheckpointError:
+        step = None
+      assert _contents(workdir) == expected, (kind, path)
+      outcomes[kind, step] += 1
+    # Put back, it is restored.
+    for aside in workdir.glob("checkpoints_damaged/4-*"):
+      aside.rename(workdir / "checkpoints/4")
+    path.write_bytes(original)
+    assert _contents(workdir) == whole
+  assert _restore(workdir)[1]["step"] == 4
+  # Errors that pass after one or two reads are no errors.
+  assert outcomes["raise", 4] > 10
+  assert outcomes["raise", None] > 10
+  assert outcomes["raise", 3] == 0
+  # Set aside is only what was read and differs.
+  assert outcomes["remove", 3] == outcomes["cut", 3] == 0
+  assert outcomes["flip", 3] > 10
+
+
+def test_another_tree_is_an_error_that_lists_the_keys(workdir):
+  before = _contents(workdir)
+  other = {**_state(0), "bias": jnp.zeros(3), "half": jnp.zeros((6,))}
+  del other["step"]
+  checkpointer = checkpoint.Checkpointer(workdir, keep=2)
+  with pytest.raises(CheckpointError) as raised:
+    checkpointer.restore(other)
+  checkpointer.close()
+  for words in (
+    "bias is missing there and float32[3] now",
+    "half is bfloat16[5] there and float32[6] now",
+    "step is int32[] there and missing now",
+  ):
+    assert words in str(raised.value)
+  assert "kernel" not in str(raised.value)
+  assert _contents(workdir) == before
 
 
 def test_a_record_that_was_altered_is_noticed(workdir, monkeypatch):
@@ -117,10 +243,11 @@ def test_a_changed_byte_or_place_changes_the_checksum():
 
 def test_with_no_whole_checkpoint_nothing_is_removed(workdir):
   for folder in (workdir / "checkpoints").iterdir():
-    _data_file(folder).write_bytes(b"")
-  with pytest.raises(CheckpointError, match="can be read, not even step 1"):
+    _damage(_data_file(folder), "flip")
+  before = _contents(workdir)
+  with pytest.raises(CheckpointError, match="is whole, not even step 1"):
     _restore(workdir)
-  assert len(list((workdir / "checkpoints").iterdir())) == 3
+  assert _contents(workdir) == before
 
 
 def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir):
