@@ -50,7 +50,7 @@ class Grid:
       hangs on the row alone, that of the rows and that of the columns.
 
     Raises:
-      ValueError: If the projection is unknown.
+      ValueError: If the projection is unknown, or pixels lie outside of it.
     """
     return self._corner_to_latlon(np.asarray(rows) + 0.5, np.add(cols, 0.5))
 
@@ -70,7 +70,7 @@ class Grid:
       though either may lie beyond 180.
 
     Raises:
-      ValueError: If the projection is unknown.
+      ValueError: If the projection is unknown, or pixels lie outside of it.
     """
     rows, cols = np.asarray(rows), np.asarray(cols)
     if not self.is_projected:
@@ -96,7 +96,12 @@ class Grid:
     y = self.north - rows * self.pixel_height
     if self.is_projected:
       x, y = np.broadcast_arrays(x, y)
-      x, y = _to_wgs84(self.epsg).transform(x, y, errcheck=True)
+      try:
+        x, y = _to_wgs84(self.epsg).transform(x, y, errcheck=True)
+      except pyproj.exceptions.ProjError as error:
+        raise ValueError(
+          f"pixels lie outside of its projection EPSG:{self.epsg}: {error}"
+        ) from error
     return y, (x + 180) % 360 - 180
 
 

@@ -47,7 +47,7 @@ def convert_bigearthnet(folder, directory, default_baseline=None):
       or lies elsewhere than the others.
   """
   folder = pathlib.Path(folder)
-  with sources.as_tile_error(folder):
+  with tiles.as_tile_error(folder):
     product = products.parse_patch(folder.name, default_baseline)
     target = pathlib.Path(directory) / products.tile_name(product.name)
     if not target.exists():

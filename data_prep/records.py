@@ -80,7 +80,8 @@ def count_patches(tile_path, config):
     `tiles.TileError` of a tile that cannot be used, or None.
   """
   try:
-    patches = config.reader(tile_path, config)
+    with tiles.as_tile_error(tile_path):
+      patches = config.reader(tile_path, config)
   except tiles.TileError as error:
     return collections.Counter(), error
   counts = collections.Counter(patches.left_out)
@@ -104,10 +105,13 @@ def cut_patches(tile_path, config, split):
   Raises:
     tiles.TileError: If the tile cannot be used.
   """
-  patches = config.reader(tile_path, config)
+  with tiles.as_tile_error(tile_path):
+    patches = config.reader(tile_path, config)
   (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
   for index in patches.read_together(mine):
-    yield patches.cut(index)
+    with tiles.as_tile_error(tile_path):
+      cut = patches.cut(index)
+    yield cut
 
 
 @dataclasses.dataclass

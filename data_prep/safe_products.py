@@ -18,7 +18,7 @@ import zipfile
 import imagecodecs
 import numpy as np
 
-from data_prep import grids, products, sources, tile_writer
+from data_prep import grids, products, tile_writer, tiles
 
 
 def convert_safe(path, directory, default_baseline=None):
@@ -37,7 +37,7 @@ def convert_safe(path, directory, default_baseline=None):
       missing, corrupt or of another size than the others.
   """
   path = pathlib.Path(path)
-  with sources.as_tile_error(path):
+  with tiles.as_tile_error(path):
     product = products.parse_product(path.name, default_baseline)
     target = pathlib.Path(directory) / products.tile_name(product.name)
     if target.exists():

@@ -44,23 +44,16 @@ def make_folder(directory):
 
 
 @contextlib.contextmanager
-def as_tile_error(path):
-  """Whatever fails is told with the file's name."""
-  try:
-    yield
-  except tiles.TileError:
-    raise
-  except Exception as error:
-    # Decoders raise what they like, and so does a full disk.
-    raise tiles.TileError(path, str(error) or repr(error)) from error
-
-
-@contextlib.contextmanager
 def collect(errors, path, where=""):
-  """Puts what fails into a list, so that the rest goes on."""
+  """Puts what fails into a list, so that the rest goes on.
+
+  Args:
+    errors: List that a `tiles.TileError` is appended to.
+    path: As of `tiles.as_tile_error`.
+    where: As of `tiles.as_tile_error`.
+  """
   try:
-    yield
+    with tiles.as_tile_error(path, where):
+      yield
   except tiles.TileError as error:
     errors.append(error)
-  except Exception as error:
-    errors.append(tiles.TileError(path, f"{where}{str(error) or repr(error)}"))

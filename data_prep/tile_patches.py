@@ -138,13 +138,11 @@ def open_tile(path, config):
     tiles.TileError: If the tile cannot be used.
   """
   map_files = (config.climate_map, config.legend, config.water_mask)
-  try:
+  with tiles.as_tile_error(path):
     tile = tiles.open_tile(path, config.dtype)
     scene = config.source.open_scene(tile)
     if not tile.bands and len(scene.order) == tile.num_bands:
       tile = dataclasses.replace(tile, bands=scene.order)
     tile.band_indices(scene.bands)
     chosen = places.select_places(tile.grid, config.patches, map_files)
-  except ValueError as error:
-    raise tiles.TileError(path, f"{error}") from error
   return TilePatches(tile, scene, chosen, config.patches.size, config.dem)

@@ -14,13 +14,14 @@ References:
 import contextlib
 import dataclasses
 import datetime
+import logging
 import pathlib
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import tifffile
 
-from data_prep import grids
+from data_prep import grids, rasters
 
 # TIFF tags.
 PIXEL_SCALE = 33550
@@ -167,16 +168,21 @@ def open_tile(path, dtype=None):
       or _USER_DEFINED
     )
     if epsg == _USER_DEFINED:
-      raise ValueError("no georeference: no EPSG code among its GeoKeys")
+      raise _UnusableError("no georeference: no EPSG code among its GeoKeys")
     is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
     if not is_area:
       # The tie point is the upper left pixel's centre.
       west -= pixel_width / 2
       north += pixel_height / 2
     if page.axes not in ("YX", "YXS", "SYX"):
-      raise ValueError(f"axes {page.axes}, expected rows, columns and bands")
+      raise _UnusableError(
+        f"axes {page.axes}, expected rows, columns and bands"
+      )
+    if page.dtype is None:
+      raise _UnusableError("its pixels are of a type that cannot be read")
     if dtype is not None and page.dtype != np.dtype(dtype):
-      raise ValueError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
+      raise _UnusableError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
+    _check_blocks(page)
     return Tile(
       path=path,
       grid=grids.Grid(
@@ -198,19 +204,70 @@ def open_tile(path, dtype=None):
     )
 
 
+class _UnusableError(ValueError):
+  """Why a file is no tile, in words of this module."""
+
+
+@contextlib.contextmanager
+def as_tile_error(path, where=""):
+  """A context in which whatever is raised becomes the error of one tile.
+
+  Decoders and projections raise what they like, and so does a full disk.
+
+  Args:
+    path: The tile, or what a tile is made of.
+    where: Begins the reason.
+
+  Raises:
+    TileError: Something was raised.
+    rasters.RasterError: As it is: a raster that all tiles need.
+  """
+  try:
+    yield
+  except (TileError, rasters.RasterError):
+    raise
+  except Exception as error:
+    text = " ".join(str(error).split())
+    # The others' texts, such as that of a KeyError, are no sentences.
+    if not (isinstance(error, ValueError | OSError) and " " in text):
+      text = _cannot_be_read(error)
+    raise TileError(path, where + text) from error
+
+
 @contextlib.contextmanager
 def _open_page(path):
-  """Opens a file's first page; whatever fails is told as a TileError."""
+  """Opens a file's first page; whatever fails is raised as a TileError."""
+  # It logs each tag that it cannot read, before what reads it fails.
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)
   try:
     with tifffile.TiffFile(path) as tif:
       yield tif.pages.first
   except TileError:
     raise
+  except _UnusableError as error:
+    raise TileError(path, str(error)) from error
   except FileNotFoundError:
     raise TileError(path, "no such file") from None
   except Exception as error:
-    # Decoders raise what they like: zlib.error, RuntimeError, struct.error.
-    raise TileError(path, str(error) or repr(error)) from error
+    raise TileError(path, _cannot_be_read(error)) from error
+
+
+def _cannot_be_read(error):
+  text = " ".join(str(error).split())
+  return f"cannot be read ({type(error).__name__}: {text})"
+
+
+def _check_blocks(page):
+  """Checks that a page has the strips or blocks that its size asks for."""
+  height, width = _block_shape(page)
+  blocks = -(-page.imagelength // height) * -(-page.imagewidth // width)
+  if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
+    blocks *= page.samplesperpixel
+  if len(page.dataoffsets) < blocks:
+    raise _UnusableError(
+      f"{page.imagelength} x {page.imagewidth} pixels need {blocks} blocks,"
+      f" found {len(page.dataoffsets)}"
+    )
 
 
 def _read_affine(page):
@@ -221,16 +278,18 @@ def _read_affine(page):
   if TRANSFORMATION in tags:
     a, b, _, x, d, e, _, y = tags[TRANSFORMATION][:8]
     if b or d:
-      raise ValueError("rotated transform, expected north up")
+      raise _UnusableError("rotated transform, expected north up")
     pixel_width, pixel_height, west, north = a, -e, x, y
   elif PIXEL_SCALE in tags and TIEPOINT in tags:
     pixel_width, pixel_height = tags[PIXEL_SCALE][:2]
     col, row, _, x, y, _ = tags[TIEPOINT][:6]
     west, north = x - col * pixel_width, y + row * pixel_height
   else:
-    raise ValueError("no georeference: GeoTIFF tags 33550 and 33922 missing")
+    raise _UnusableError(
+      "no georeference: GeoTIFF tags 33550 and 33922 missing"
+    )
   if not (pixel_width > 0 and pixel_height > 0):
-    raise ValueError(
+    raise _UnusableError(
       f"pixel size ({pixel_width}, {pixel_height}), expected north up"
     )
   return west, north, pixel_width, pixel_height
@@ -289,7 +348,7 @@ def _read_window(page, row, col, height, width, no_data):
   file = page.parent.filehandle
   ends = np.add(page.dataoffsets, page.databytecounts)
   if ends.max() > file.size:
-    raise ValueError(
+    raise _UnusableError(
       f"truncated: {file.size} bytes, expected {ends.max()} or more"
     )
   if page.is_memmappable and page.dataoffsets[0]:
@@ -305,7 +364,7 @@ def _read_window(page, row, col, height, width, no_data):
   if page.planarconfig == tifffile.PLANARCONFIG.CONTIG:
     block_bytes *= page.samplesperpixel
   if block_bytes > _MAX_BLOCK_BYTES:
-    raise ValueError(
+    raise _UnusableError(
       f"compressed in blocks of {block_height} x {block_width} pixels,"
       f" {block_bytes >> 20} MiB each; write it anew in smaller ones, for"
       " instance by gdal_translate -co TILED=YES"

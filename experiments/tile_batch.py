@@ -4,7 +4,7 @@ import pathlib
 
 import tqdm
 
-from data_prep import tile_patches, tiles, unseen
+from data_prep import sources, tile_patches, tiles, unseen
 from experiments import tile_files, tile_predictions
 from geojax.training.errors import ConfigError
 
@@ -39,7 +39,7 @@ def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
   ):
     for path in map(pathlib.Path, inputs):
       tile_bar.set_description(path.name[:40])
-      try:
+      with sources.collect(errors, path):
         for tile_path in unseen.make_tiles(path, config, output / "tiles"):
           folder = output / tile_path.stem
           if folder in taken:
@@ -51,10 +51,6 @@ def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
             predictor, patches, progress=bar.update, **combine
           )
           told[folder] = tile_files.write(folder, found, config, **combine)
-      except tiles.TileError as error:
-        errors.append(error)
-      except OSError as error:
-        errors.append(tiles.TileError(path, str(error)))
       tile_bar.update()
   return told, errors
 

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from geojax.models import winograd
+from geojax.models import bilinear, winograd
 
 # What a core's second-level cache holds beside other things.
 _CACHED_BYTES = 2**18
@@ -31,14 +31,7 @@ def conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
   if x.dtype != jnp.float32:
     # Winograd's sums lose digits that narrower types cannot spare.
     return _native(x, kernel)
-  batch, height, width, channels = x.shape
-  # Tiles of 4 need fewer products, tiles of 2 a smaller spread of the kernel,
-  # which tells where a kernel meets few pixels.
-  num_tiles = batch * -(-height // 4) * -(-width // 4)
-  m = 4 if 2 * num_tiles >= channels else 2
-  return _by_platform(functools.partial(winograd.conv_3x3, m=m), _native)(
-    x, kernel
-  )
+  return _conv_3x3(x, kernel)
 
 
 def depthwise_conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
@@ -51,7 +44,7 @@ def depthwise_conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
   Returns:
     Shape `[batch, height, width, channels]`.
   """
-  return _by_platform(_shifted_products, _native_depthwise)(x, kernel)
+  return _depthwise_conv_3x3(x, kernel)
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -153,11 +146,56 @@ def _native(x, kernel, groups=1):
   )
 
 
+def _native_image_adjoint(g, kernel):
+  return _native(g, jnp.swapaxes(kernel[::-1, ::-1], 2, 3))
+
+
+def _native_kernel_adjoint(x, g):
+  shape = (3, 3, x.shape[-1], g.shape[-1])
+  return _transpose_kernel(functools.partial(_native, x), shape, g)
+
+
 def _native_depthwise(x, kernel):
   return _native(x, kernel[:, :, None, :], groups=x.shape[-1])
 
 
-@jax.custom_vjp
+def _native_depthwise_image_adjoint(g, kernel):
+  return _native_depthwise(g, kernel[::-1, ::-1])
+
+
+def _native_depthwise_kernel_adjoint(x, g):
+  shape = (3, 3, x.shape[-1])
+  return _transpose_kernel(functools.partial(_native_depthwise, x), shape, g)
+
+
+def _transpose_kernel(convolve, shape, g):
+  kernel = jax.ShapeDtypeStruct(shape, g.dtype)
+  return jax.linear_transpose(convolve, kernel)(g)[0]
+
+
+def _tile_size(images, channels):
+  """Outputs of a Winograd tile, for images and a kernel's input channels.
+
+  Tiles of 4 need fewer products, tiles of 2 a smaller spread of the kernel,
+  which pays where a kernel meets few pixels.
+  """
+  batch, height, width, _ = images.shape
+  num_tiles = batch * -(-height // 4) * -(-width // 4)
+  return 4 if 2 * num_tiles >= channels else 2
+
+
+def _winograd(x, kernel):
+  return winograd.conv_3x3(x, kernel, _tile_size(x, x.shape[-1]))
+
+
+def _winograd_image_adjoint(g, kernel):
+  return winograd.image_adjoint(g, kernel, _tile_size(g, kernel.shape[2]))
+
+
+def _winograd_kernel_adjoint(x, g):
+  return winograd.kernel_adjoint(x, g, _tile_size(x, x.shape[-1]))
+
+
 def _shifted_products(x, kernel):
   height, width = x.shape[1:3]
   padded = _pad(x)
@@ -168,18 +206,12 @@ def _shifted_products(x, kernel):
   )
 
 
-def _pad(x):
-  return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+def _shifted_products_image_adjoint(g, kernel):
+  return _shifted_products(g, kernel[::-1, ::-1])
 
 
-def _shifted_products_fwd(x, kernel):
-  return _shifted_products(x, kernel), (x, kernel)
-
-
-def _shifted_products_bwd(residuals, g):
-  x, kernel = residuals
+def _shifted_products_kernel_adjoint(x, g):
   height, width = x.shape[1:3]
-
   padded = _pad(x)
 
   # Some rows at a time: the nine sums then run in cache, where autodiff makes
@@ -198,13 +230,13 @@ def _shifted_products_bwd(residuals, g):
     ]
     return totals + jnp.stack(taps, axis=1)
 
-  zero = jnp.zeros((len(x), 9, x.shape[-1]), kernel.dtype)
+  zero = jnp.zeros((len(x), 9, x.shape[-1]), g.dtype)
   taps = jax.lax.fori_loop(0, height // step, add_rows, zero)
-  taps = jnp.sum(taps, axis=0)
-  return _shifted_products(g, kernel[::-1, ::-1]), taps.reshape(kernel.shape)
+  return jnp.sum(taps, axis=0).reshape(3, 3, -1)
 
 
-_shifted_products.defvjp(_shifted_products_fwd, _shifted_products_bwd)
+def _pad(x):
+  return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
 def _divisor(number, at_most):
@@ -215,20 +247,25 @@ def _divisor(number, at_most):
   )
 
 
-def _by_platform(cpu, default):
-  """A function in two forms, chosen where it is lowered, backward as well."""
-
-  @jax.custom_vjp
-  def apply(*args):
-    return jax.lax.platform_dependent(*args, cpu=cpu, default=default)
-
-  def pull_back(function):
-    return lambda args, g: jax.vjp(function, *args)[1](g)
-
-  def backward(args, g):
-    return jax.lax.platform_dependent(
-      args, g, cpu=pull_back(cpu), default=pull_back(default)
-    )
-
-  apply.defvjp(lambda *args: (apply(*args), args), backward)
-  return apply
+_conv_3x3 = bilinear.make_operation(
+  "conv_3x3",
+  cpu=bilinear.Forms(
+    _winograd, _winograd_image_adjoint, _winograd_kernel_adjoint
+  ),
+  default=bilinear.Forms(
+    _native, _native_image_adjoint, _native_kernel_adjoint
+  ),
+)
+_depthwise_conv_3x3 = bilinear.make_operation(
+  "depthwise_conv_3x3",
+  cpu=bilinear.Forms(
+    _shifted_products,
+    _shifted_products_image_adjoint,
+    _shifted_products_kernel_adjoint,
+  ),
+  default=bilinear.Forms(
+    _native_depthwise,
+    _native_depthwise_image_adjoint,
+    _native_depthwise_kernel_adjoint,
+  ),
+)

@@ -100,17 +100,16 @@ class BatchNorm(nn.Module):
     return y
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3, 4))
 def _standardize(x, scale, bias, epsilon, axis_name):
   """The normalised batch, and its mean and biased variance a channel.
 
-  The backward pass is the closed form, two sums and one sweep over the images;
-  mean and variance are for running statistics and have no gradient.
+  Mean and variance are for running statistics and have no gradient.
   """
-  return _standardize_fwd(x, scale, bias, epsilon, axis_name)[0]
+  return _standardize_with_inverse(x, scale, bias, epsilon, axis_name)[0]
 
 
-def _standardize_fwd(x, scale, bias, epsilon, axis_name):
+def _standardize_with_inverse(x, scale, bias, epsilon, axis_name):
   values = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   mean = _channel_mean(values, axis_name)
   # From the deviations: the mean of squares less the square of the mean loses
@@ -120,23 +119,32 @@ def _standardize_fwd(x, scale, bias, epsilon, axis_name):
   # One product and one sum a value; both factors are small arrays.
   factor = scale * inverse
   y = values * _wide(factor, x) + _wide(bias - mean * factor, x)
-  return (y.astype(x.dtype), mean, var), (x, scale, mean, inverse)
+  return (y.astype(x.dtype), mean, var), inverse
 
 
-def _standardize_bwd(epsilon, axis_name, residuals, cotangents):
-  x, scale, mean, inverse = residuals
-  g = cotangents[0].astype(mean.dtype)
+@_standardize.defjvp
+def _standardize_jvp(epsilon, axis_name, primals, tangents):
+  """The closed form: its transpose is two sums and one sweep over images."""
+  x, scale, bias = primals
+  x_dot, scale_dot, bias_dot = tangents
+  outputs, inverse = _standardize_with_inverse(
+    x, scale, bias, epsilon, axis_name
+  )
+  y, mean, var = outputs
   standard = (x - _wide(mean, x)) * _wide(inverse, x)
-  count = x.size // x.shape[-1]
-  own = jnp.stack([_channel_mean(g), _channel_mean(g * standard)])
-  # Scale and bias get this part's share, as every other parameter does.
-  bias_g, scale_g = own if axis_name is None else jax.lax.pmean(own, axis_name)
-  x_g = g - _wide(bias_g, x) - standard * _wide(scale_g, x)
-  x_g = x_g * _wide(scale * inverse, x)
-  return x_g.astype(x.dtype), own[1] * count, own[0] * count
-
-
-_standardize.defvjp(_standardize_fwd, _standardize_bwd)
+  x_dot = x_dot.astype(standard.dtype)
+  mean_dot = _channel_mean(x_dot, axis_name)
+  shared_dot = _channel_mean(x_dot * standard, axis_name)
+  # What is constant over a channel is added up first: the transpose then takes
+  # each of its two sums over the images once.
+  factor = scale * inverse
+  y_dot = (
+    x_dot * _wide(factor, x)
+    + standard * _wide(scale_dot - factor * shared_dot, x)
+    + _wide(bias_dot - factor * mean_dot, x)
+  )
+  none = jnp.zeros_like(mean), jnp.zeros_like(var)
+  return outputs, (y_dot.astype(y.dtype), *none)
 
 
 def _channel_mean(x, axis_name=None):

@@ -73,7 +73,6 @@ def _coefficients(roots):
   return polynomial
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def conv_3x3(x: jax.Array, kernel: jax.Array, m: int) -> jax.Array:
   """3x3 convolution, stride 1, zero padding ("same").
 
@@ -90,19 +89,35 @@ def conv_3x3(x: jax.Array, kernel: jax.Array, m: int) -> jax.Array:
   return _collect(products, shape, m)
 
 
-def _forward(x, kernel, m):
-  return conv_3x3(x, kernel, m), (x, kernel)
+def image_adjoint(g: jax.Array, kernel: jax.Array, m: int) -> jax.Array:
+  """Adjoint of `conv_3x3` in its images, by the same three steps.
+
+  Args:
+    g: Cotangent of the outputs, shape `[batch, height, width, out]`.
+    kernel: Shape `[3, 3, in, out]`.
+    m: Outputs a tile and dimension, 2 or 4.
+
+  Returns:
+    Shape `[batch, height, width, in]`.
+  """
+  shape = (*g.shape[:3], kernel.shape[2])
+  tiles = _products("ntd,ncd->ntc", _collect_adjoint(g, m), _spread(kernel, m))
+  return _cut_adjoint(tiles, shape, m)
 
 
-def _backward(m, residuals, g):
-  x, kernel = residuals
-  spread_g = _collect_adjoint(g, m)
-  tiles_g = _products("ntd,ncd->ntc", spread_g, _spread(kernel, m))
-  kernel_g = _products("ntc,ntd->ncd", _cut(x, m), spread_g)
-  return _cut_adjoint(tiles_g, x.shape, m), _spread_adjoint(kernel_g, m)
+def kernel_adjoint(x: jax.Array, g: jax.Array, m: int) -> jax.Array:
+  """Adjoint of `conv_3x3` in its kernel, by the same three steps.
 
+  Args:
+    x: Images, shape `[batch, height, width, in]`.
+    g: Cotangent of the outputs, shape `[batch, height, width, out]`.
+    m: Outputs a tile and dimension, 2 or 4.
 
-conv_3x3.defvjp(_forward, _backward)
+  Returns:
+    Shape `[3, 3, in, out]`.
+  """
+  places = _products("ntc,ntd->ncd", _cut(x, m), _collect_adjoint(g, m))
+  return _spread_adjoint(places, m)
 
 
 def _products(subscripts, a, b):

@@ -80,7 +80,7 @@ class Checkpointer:
       ) from error
 
   def steps(self) -> list[int]:
-    """The steps of the checkpoints, the newest first, as process 0 sees them."""
+    """Steps of the checkpoints, the newest first, as process 0 sees them."""
     steps = [found.step for found in reversed(self._checkpointer.checkpoints)]
     if jax.process_count() > 1:
       # A shared folder may show a new checkpoint to one host before another.

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from geojax.models import convolutions, winograd
 
@@ -33,11 +34,18 @@ def _assert_equal_with_gradients(ours, native, x, kernel, atol):
 @pytest.mark.parametrize(
   "shape", [(1, 1, 1, 2), (3, 4, 4, 6), (2, 5, 7, 3), (2, 9, 16, 8)]
 )
-def test_winograd_and_its_gradients_equal_the_native_convolution(m, shape):
+def test_winograd_and_its_adjoints_equal_the_native_convolution(m, shape):
   x, kernel = _normal(0, shape), _normal(1, (3, 3, shape[-1], 5))
-  _assert_equal_with_gradients(
-    lambda x, kernel: winograd.conv_3x3(x, kernel, m), _native, x, kernel, 3e-5
+  values, pull_back = jax.vjp(_native, x, kernel)
+  np.testing.assert_allclose(winograd.conv_3x3(x, kernel, m), values, atol=3e-5)
+  g = _normal(9, values.shape)
+  adjoints = (
+    winograd.image_adjoint(g, kernel, m),
+    winograd.kernel_adjoint(x, g, m),
   )
+  for ours, expected in zip(adjoints, pull_back(g), strict=True):
+    bound = 3e-5 * (1 + np.abs(expected).max())
+    np.testing.assert_allclose(ours, expected, atol=bound)
 
 
 @pytest.mark.parametrize(("m", "bound"), [(2, 1e-6), (4, 2.5e-6)])
@@ -92,6 +100,52 @@ def test_depthwise_convolution_and_gradients_equal_the_native_one(
     x,
     kernel,
     1e-5,
+  )
+
+
+_OPERATIONS = {
+  "full": (convolutions.conv_3x3, (3, 3, 4, 5)),
+  "depthwise": (convolutions.depthwise_conv_3x3, (3, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_derivatives_of_any_order_and_mode(name):
+  operation, shape = _OPERATIONS[name]
+  args = _normal(0, (2, 5, 4, 4)), _normal(1, shape)
+  check_grads(operation, args, order=3, modes=("fwd", "rev"), rtol=2e-2)
+
+
+def _native_of(name, x, kernel):
+  if name == "full":
+    return _native(x, kernel)
+  return _native(x, kernel[:, :, None], feature_group_count=x.shape[-1])
+
+
+# Batched are the images, the kernel, both; at any axis.
+@pytest.mark.parametrize("axes", [(0, None), (2, None), (None, 1), (1, 0)])
+@pytest.mark.parametrize("name", _OPERATIONS)
+def test_vmap_equals_one_at_a_time(name, axes):
+  operation, shape = _OPERATIONS[name]
+  args = []
+  for seed, (one, axis) in enumerate(
+    zip(((2, 5, 4, 4), shape), axes, strict=True)
+  ):
+    batched = list(one)
+    if axis is not None:
+      batched.insert(axis, 3)
+    args.append(_normal(seed, batched))
+
+  def gradients(operation):
+    def loss(x, kernel):
+      return jnp.sum(jnp.sin(operation(x, kernel)))
+
+    return jax.vmap(jax.value_and_grad(loss, (0, 1)), axes)(*args)
+
+  ours = gradients(operation)
+  expected = gradients(lambda x, kernel: _native_of(name, x, kernel))
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(a, b, atol=1e-4), ours, expected
   )
 
 

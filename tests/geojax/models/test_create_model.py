@@ -51,3 +51,29 @@ def test_a_config_makes_its_model(keys, features):
 def test_what_does_not_go_together_is_refused(keys, message):
   with pytest.raises(ValueError, match=message):
     models.create_model(_config(**keys), coords_dim=7)
+
+
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize(
+  "keys",
+  [
+    {"depths": (1, 1), "widths": (16, 32)},
+    {"name": "core_unet", "depths": (1, 1), "widths": (32, 32), "remat": True},
+    {"name": "vit", "size": "ti", "patch_size": 8},
+  ],
+)
+def test_forward_mode_agrees_with_reverse_mode(keys, train):
+  encoder = models.create_encoder(_config(**keys))
+  images, tangent = jax.random.normal(jax.random.key(0), (2, 2, 16, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(1), images)
+
+  @jax.jit
+  def loss(images):
+    features, _ = encoder.apply(
+      variables, images, train=train, mutable=["batch_stats"]
+    )
+    return jnp.sum(jnp.sin(features))
+
+  _, forward = jax.jvp(loss, (images,), (tangent,))
+  reverse = jnp.vdot(jax.grad(loss)(images), tangent)
+  assert forward == pytest.approx(float(reverse), rel=1e-3, abs=1e-4)
