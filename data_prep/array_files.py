@@ -87,7 +87,6 @@ class ArrayPatches:
     """Cuts some patches; see `tile_patches.TilePatches.cut`."""
     label = self.label[index]
     lat, lon = encodings.decode_coordinates(label[:, encodings.COORDS])
-    day = encodings.decode_day_of_year(label[:, encodings.DATE])
     name = self.path.name.removesuffix(_IMAGES)
     return {
       "image": np.asarray(self.images[index]),
@@ -98,8 +97,8 @@ class ArrayPatches:
       "row": index.astype(np.int32),
       "col": np.zeros(len(index), np.int32),
       "id": [f"{name}/{i}" for i in index],
-      # ISO 8601's ordinal date, with the year left out that nobody knows.
-      "date": [f"-{round(d):03d}" for d in day],
+      # Nobody knows the year; the day of it is in the label.
+      "date": [""] * len(index),
     }, collections.Counter()
 
 

@@ -1,21 +1,27 @@
 """What the commands share: how one begins, and how it fails."""
 
 import contextlib
+import ctypes
 import os
 import pathlib
 import sys
 
 from absl import app, logging
 
-from geojax.training import cache
+from geojax.training import compilation
 from geojax.training.errors import Interrupted, TrainingError
+
+# Of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 2**22
 
 
 @contextlib.contextmanager
 def running(argv):
   """Runs a command: what a user can set right is one sentence, exit code 1.
 
-  A run that was asked to stop and saved its state ends well.
+  A run that was asked to stop and saved its state exits with 75, `EX_TEMPFAIL`:
+  it is not done, and the same command goes on.
 
   Args:
     argv: The command line without its flags: the command's file alone.
@@ -26,7 +32,8 @@ def running(argv):
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]}")
   logging.set_verbosity(logging.WARNING)
-  cache.enable()
+  compilation.enable_cache()
+  keep_freed_memory_low()
   try:
     yield
   except TrainingError as error:
@@ -34,40 +41,27 @@ def running(argv):
     sys.exit(1)
   except Interrupted as stopped:
     print(stopped)
+    sys.exit(os.EX_TEMPFAIL)
 
 
-def use_fast_cpu() -> None:
-  """Starts the process anew under the settings that are fast on a CPU.
+def keep_freed_memory_low() -> None:
+  """Sets from which size glibc gives freed arrays back to the system.
 
-  To be called first of all; without effect where all are set, and on another
-  system than Linux. An accelerator is not touched by them. Huge pages save page
-  faults of a step's large temporary buffer, a third of core_atto's step; matrix
-  products are faster by Eigen than by XLA's own library on some processors, and
-  not slower on those with AVX-512, where vectors of the whole width take 4 %
-  off core_nano's (`experiments.benchmarks.train_step`). Arrays of over 4 MiB go
-  back to the system when they are freed: left to itself, glibc comes to keep
-  those of up to 32 MiB, in a heap for each thread, and the memory of a long run
-  grows (`experiments.benchmarks.soak`). Smaller ones are kept, for the next
-  batch: to get pages anew takes ten times as long as to scale and flip a batch
-  of 2.5 MiB (`experiments.benchmarks.pipeline`).
+  Arrays of over 4 MiB go back when they are freed: left to itself, glibc comes
+  to keep those of up to 32 MiB, in a heap for each thread, and the memory of a
+  long run grows (`experiments.benchmarks.soak`). Smaller ones are kept for the
+  next batch: getting pages anew takes ten times as long as scaling and flipping
+  a batch of 2.5 MiB (`experiments.benchmarks.pipeline`). Without effect where
+  the C library has no `mallopt`, or the user has set the same in
+  `GLIBC_TUNABLES`.
   """
-  settings = (
-    ("GLIBC_TUNABLES", ":", "glibc.malloc.hugetlb", "1"),
-    ("GLIBC_TUNABLES", ":", "glibc.malloc.mmap_threshold", str(2**22)),
-    ("GLIBC_TUNABLES", ":", "glibc.malloc.trim_threshold", str(2**22)),
-    (
-      "XLA_FLAGS",
-      " ",
-      "--xla_cpu_experimental_ynn_fusion_type",
-      "LIBRARY_FUSION_TYPE_REDUCE",
-    ),
-    ("XLA_FLAGS", " ", "--xla_cpu_prefer_vector_width", "512"),
-  )
-  environment = dict(os.environ)
-  for variable, separator, name, value in settings:
-    before = environment.get(variable, "")
-    if name not in before:
-      setting = f"{name}={value}"
-      environment[variable] = separator.join(filter(None, (before, setting)))
-  if sys.platform == "linux" and environment != os.environ:
-    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)
+  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+  if mallopt is None or sys.platform != "linux":
+    return
+  set_by_user = os.environ.get("GLIBC_TUNABLES", "")
+  for name, parameter in (
+    ("glibc.malloc.mmap_threshold", _M_MMAP_THRESHOLD),
+    ("glibc.malloc.trim_threshold", _M_TRIM_THRESHOLD),
+  ):
+    if name not in set_by_user:
+      mallopt(parameter, _KEPT_BYTES)

@@ -3,12 +3,17 @@
   python experiments/evaluate.py --workdir=DIR --split=test
 
 writes `metrics.json`, `predictions.parquet` and pictures to `DIR/eval/SPLIT`,
-and all of it on one page to `DIR/report.html`. With `--best`, of the checkpoint
-that was best on validation, by `config.best_metric`, instead of the newest;
-`step` in metrics.json tells which.
+and all of it on one page to `DIR/report.html`, of another split than test to
+`DIR/report_SPLIT.html`. The checkpoint is the one that was best on validation,
+by `config.best_metric`, or with `--last` the newest; `step` in metrics.json is
+its step.
 """
 
 import pathlib
+import sys
+
+# This file is run as a script, out of a clone.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from absl import app, flags
 
@@ -17,8 +22,8 @@ from geojax.training import loop
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
-_BEST = flags.DEFINE_boolean(
-  "best", False, "Take the checkpoint that was best on validation."
+_LAST = flags.DEFINE_boolean(
+  "last", False, "Take the newest checkpoint, not the best on validation."
 )
 
 
@@ -26,11 +31,10 @@ def main(argv):
   """Runs the command."""
   workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
-    run = loop.load(workdir, best=_BEST.value)
+    run = loop.load(workdir, last=_LAST.value)
     reporting.write_report(run, workdir, _SPLIT.value)
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
   flags.mark_flag_as_required("workdir")
   app.run(main)

@@ -1,12 +1,20 @@
-"""Trains a model and says what it learned.
+"""Trains a model and evaluates it on the test split.
 
   python experiments/main.py --config=experiments/configs/base.py --workdir=DIR
 
 The same command goes on with a run that was stopped. Any key of the config can
-be set: `--config.num_steps=100`.
+be set: `--config.num_steps=100`. Tested is the checkpoint that was best on
+validation, or with `--last` the last step.
+
+Exits with 0; with 1 if the run cannot go on; with 75 (`EX_TEMPFAIL`) if it was
+asked to stop (SIGTERM) and saved its state, so that a scheduler may requeue it.
 """
 
 import pathlib
+import sys
+
+# This file is run as a script, out of a clone.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from absl import app, flags
 from ml_collections import config_flags
@@ -30,6 +38,9 @@ _COORDINATOR = flags.DEFINE_string(
 )
 _NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "How many.")
 _PROCESS_ID = flags.DEFINE_integer("process_id", None, "This one, from 0.")
+_LAST = flags.DEFINE_boolean(
+  "last", False, "Test the last step, not the best on validation."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 
@@ -42,9 +53,10 @@ def main(argv):
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value
       )
     run = loop.train(_CONFIG.value, workdir)
+    if not _LAST.value and run.best_step != int(run.state.step):
+      run = loop.load(workdir)
     reporting.write_report(run, workdir, "test")
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
   app.run(main)

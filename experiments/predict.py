@@ -14,6 +14,9 @@ not of all tiles.
 import pathlib
 import sys
 
+# This file is run as a script, out of a clone.
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
 from absl import app, flags
 
 from experiments import command, tile_batch
@@ -42,8 +45,8 @@ _STRIDE = flags.DEFINE_integer(
 _BATCH_SIZE = flags.DEFINE_integer(
   "batch_size", None, "Patches at a time, where memory is short.", lower_bound=1
 )
-_BEST = flags.DEFINE_boolean(
-  "best", False, "Take the checkpoint that was best on validation."
+_LAST = flags.DEFINE_boolean(
+  "last", False, "Take the newest checkpoint, not the best on validation."
 )
 
 
@@ -54,7 +57,7 @@ def main(argv):
       raise app.UsageError("no tile given")
     told, errors = tile_batch.predict_tiles(
       predict.load(
-        _WORKDIR.value, batch_size=_BATCH_SIZE.value, best=_BEST.value
+        _WORKDIR.value, batch_size=_BATCH_SIZE.value, last=_LAST.value
       ),
       argv[1:],
       pathlib.Path(_OUTPUT.value),
@@ -71,6 +74,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
   flags.mark_flag_as_required("workdir")
   app.run(main)

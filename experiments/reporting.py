@@ -71,10 +71,11 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
     workdir / "curves.png", dpi=110
   )
   clock.lap("pictures")
-  path = workdir / "report.html"
+  name = "report.html" if split == "test" else f"report_{split}.html"
+  path = workdir / name
   page.write(run, variables, examined, found, beside, split, folder, path)
   clock.lap("report")
-  print(closing_table(found, beside, split))
+  print(closing_table(found, beside, split, run.described_step))
   print(clock.read())
   print(f"metrics, predictions and pictures: {folder}; all of it: {path}")
 
@@ -137,20 +138,21 @@ def _band_statistics(dataset, split):
   return np.concatenate(features), np.concatenate(labels)
 
 
-def closing_table(found: dict, beside: dict, split: str) -> str:
+def closing_table(found: dict, beside: dict, split: str, step: str) -> str:
   """Sets a run's metrics beside the baselines'.
 
   Args:
     found: Metrics by name.
     beside: Metrics by name, by name of the baseline.
     split: Name of the split.
+    step: Which checkpoint it is, in words.
 
   Returns:
     Lines of text; a star marks the best of a row.
   """
   columns = {"this run": found, **beside}
   lines = [
-    f"{split} split, {found['count']:,.0f} land patches",
+    f"{split} split, {found['count']:,.0f} land patches; {step}",
     f"{'':<26}" + "".join(f"{name:>16}" for name in columns),
   ]
   for key, name, more_is_better in _ROWS:

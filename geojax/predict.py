@@ -15,8 +15,8 @@ import numpy as np
 
 from geojax import encodings, prediction, sphere
 from geojax.prediction import LEVELS, Prediction, Sums, sum_up
+from geojax.training import compilation, data_info, restore, sharding
 from geojax.training import config as config_lib
-from geojax.training import data_info, loop, sharding
 from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
 
@@ -55,7 +55,7 @@ class Predictor:
         "date": found["date"],
       }
 
-    self._forward = jax.jit(say)
+    self._forward = jax.jit(say, compiler_options=compilation.options())
     decode = step_lib.make_decoders(config)[config.mixture.decoder]
     self._decode = jax.jit(
       lambda coords, parameters: (
@@ -188,7 +188,7 @@ class Predictor:
 
 
 def load(
-  workdir, *, batch_size: int | None = None, best: bool = False
+  workdir, *, batch_size: int | None = None, last: bool = False
 ) -> Predictor:
   """Loads a trained run, from its workdir alone.
 
@@ -196,8 +196,8 @@ def load(
     workdir: Folder of the run.
     batch_size: Patches at a time, rounded up to a multiple of the devices; by
       default what makes about 2^18 pixels on each of them.
-    best: Whether to take the checkpoint that was best on validation, by
-      `config.best_metric`, instead of the newest.
+    last: Whether to take the newest checkpoint instead of the one that was best
+      on validation, by `config.best_metric`.
 
   Returns:
     The run as a `Predictor`.
@@ -209,7 +209,9 @@ def load(
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   data = data_info.load(workdir)
   mesh = sharding.create_mesh(config.model_devices)
-  state = loop.restore_state(config, workdir, data.image_shape, mesh, best=best)
+  state, _ = restore.restore_state(
+    config, workdir, data.image_shape, mesh, last=last
+  )
   devices = mesh.shape["data"]
   if batch_size is None:
     height, width, _ = data.image_shape

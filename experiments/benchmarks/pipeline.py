@@ -198,5 +198,5 @@ def main(argv):
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
+  command.keep_freed_memory_low()
   app.run(main)

@@ -162,5 +162,5 @@ def _predict(folder):
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
+  command.keep_freed_memory_low()
   main()

@@ -5,8 +5,8 @@
 Forward, backward and AdamW, float32, 10 bands and 36 outputs, from the same
 weights on the same batch; losses must agree. PyTorch (extra `[bench]`) runs
 eagerly, channels-last and contiguous, and by torch.compile where that works.
-Both sides have glibc's huge pages, and XLA leaves matrix products to Eigen:
-see `command.use_fast_cpu`, which starts this process anew for it.
+Both sides have glibc's huge pages where GLIBC_TUNABLES=glibc.malloc.hugetlb=1
+is in the environment; geojax is compiled with `compilation.options()`.
 
 Each form lives in a process of its own. They take turns of three steps, so that
 whatever else the machine does falls on all of them alike; one more step, before
@@ -112,6 +112,7 @@ def make_jax_run(size, weights):
   import optax
 
   from geojax.models import convert
+  from geojax.training import compilation
 
   model = _make_jax_model(size)
   images, targets = map(jnp.asarray, make_batch(*BATCHES[size]))
@@ -121,7 +122,11 @@ def make_jax_run(size, weights):
   state = [variables["params"], variables["batch_stats"]]
   state.append(optimizer.init(state[0]))
 
-  @functools.partial(jax.jit, donate_argnums=(0, 1, 2))
+  @functools.partial(
+    jax.jit,
+    donate_argnums=(0, 1, 2),
+    compiler_options=compilation.options(),
+  )
   def step(params, statistics, slots, images, targets):
     def loss_fn(params):
       outputs, updates = model.apply(
@@ -369,5 +374,5 @@ def main():
 
 
 if __name__ == "__main__":
-  command.use_fast_cpu()
+  command.keep_freed_memory_low()
   main()

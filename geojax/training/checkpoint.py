@@ -139,8 +139,11 @@ class Checkpointer:
       CheckpointError: There is none, it cannot be read, it holds another tree,
         or all are damaged. Names what differs and the way out.
     """
+    steps = self.steps() if step is None else [step]
+    if not steps:
+      raise CheckpointError(f"there is no checkpoint in {self._folder}")
     damaged = []
-    for candidate in self.steps() if step is None else [step]:
+    for candidate in steps:
       path = self._folder / str(candidate)
       try:
         restored = self._load(candidate, state)
@@ -155,7 +158,7 @@ class Checkpointer:
       return restored
     raise CheckpointError(
       f"no checkpoint of {self._folder} is whole, not even step"
-      f" {damaged[-1] if damaged else step}. Restore one from a backup, or take"
+      f" {damaged[-1]}. Restore one from a backup, or take"
       " another --workdir and train anew"
     )
 

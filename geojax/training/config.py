@@ -6,12 +6,14 @@ error that names the nearest known key, and so is a value of the wrong type.
 """
 
 import difflib
+import importlib.util
 import json
+import math
 import pathlib
 
 import ml_collections
 
-from geojax import metrics
+from geojax import metrics, models
 from geojax.training.errors import ConfigError
 
 
@@ -30,9 +32,11 @@ def default_config() -> ml_collections.ConfigDict:
   config.eval_every = 500
   config.checkpoint_every = 500
   # The newest checkpoints that stay on disk, beside the best one: that is by
-  # this metric of validation, and saved as soon as it is found.
+  # this metric of validation, and saved as soon as it is found. "auto" is
+  # nll_nats of a mixture, a proper score that few patches judge with less noise
+  # than a median, and median_km of a regression.
   config.checkpoints_to_keep = 2
-  config.best_metric = "median_km"
+  config.best_metric = "auto"
   # Evaluations without a better `best_metric` after which a run ends; 0: never.
   config.early_stopping_patience = 0
   # Steps whose loss, gradient or parameters are not finite that may be left
@@ -185,6 +189,7 @@ CHOICES = {
     "partition",
   ),
   "best_metric": (
+    "auto",
     "median_km",
     "mean_km",
     "nll_nats",
@@ -201,6 +206,95 @@ CHOICES = {
   "mixture.decoder": ("largest", "mode", "least_expected_distance"),
 }
 
+# Where the numbers of a config lie.
+RANGES = {
+  **dict.fromkeys(
+    (
+      "num_steps",
+      "log_every",
+      "eval_every",
+      "checkpoint_every",
+      "checkpoints_to_keep",
+      "model_devices",
+      "data.batch_size",
+      "data.eval_batch_size",
+      "model.patch_size",
+      "model.depths",
+      "optimizer.accumulate",
+      "optimizer.restart_period",
+      "optimizer.restart_multiplier",
+      "optimizer.plateau_patience",
+    ),
+    "[1, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "early_stopping_patience",
+      "skip_nonfinite_steps",
+      "trace_steps",
+      "augment.crop_pixels",
+      "augment.band_noise",
+      "loss.weights.coords",
+      "loss.weights.climate",
+      "loss.weights.date",
+      "loss.variances_learning_rate",
+      "mixture.min_distance_km",
+      "mixture.chunk_size",
+      "mixture.log_kappa_learning_rate",
+      "mixture.centers_learning_rate",
+      "mixture.mode_blur_km",
+      "optimizer.warmup_steps",
+      "optimizer.weight_decay",
+    ),
+    "[0, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "mixture.temperature",
+      "optimizer.learning_rate",
+      "optimizer.clip_norm",
+    ),
+    "(0, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "augment.cut_mix",
+      "model.dropout",
+      "mixture.spacing_mass",
+      "optimizer.ema_decay",
+    ),
+    "[0, 1)",
+  ),
+  "seed": "[0, 4294967296)",
+  # Excitation has a unit for every 16 channels.
+  "model.widths": "[16, inf)",
+  "loss.climate_fine_weight": "[0, 1]",
+  # Three outputs are how a head says that it regresses coordinates.
+  "mixture.num_centers": "[4, inf)",
+  # exp(40) is a spread of a centimetre.
+  "mixture.log_kappa": "[-20, 40]",
+  "optimizer.final_fraction": "[0, 1]",
+  "optimizer.plateau_factor": "(0, 1)",
+}
+
+# Keys that only some choices use: elsewhere they must keep their default, or a
+# user would change them and see nothing change.
+_USED_WITH = {
+  "model.norm": ("model.name", ("core", "core_unet")),
+  "model.excitation": ("model.name", ("core", "core_unet")),
+  "model.depths": ("model.name", ("core", "core_unet")),
+  "model.widths": ("model.name", ("core", "core_unet")),
+  "mixture.min_distance_km": ("mixture.centers", ("train_subset",)),
+  "optimizer.final_fraction": (
+    "optimizer.schedule",
+    ("cosine", "restarts", "plateau"),
+  ),
+  "optimizer.restart_period": ("optimizer.schedule", ("restarts",)),
+  "optimizer.restart_multiplier": ("optimizer.schedule", ("restarts",)),
+  "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
+  "optimizer.plateau_factor": ("optimizer.schedule", ("plateau",)),
+}
+
 
 def check_config(config: ml_collections.ConfigDict) -> None:
   """Checks keys, types and values before anything is built.
@@ -212,8 +306,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ConfigError: A key is unknown or missing, has another type than its default,
       or a value that no run can use; names the key and what would do.
   """
-  known = _flatten(default_config().to_dict())
-  given = _flatten(config.to_dict())
+  known = flatten(default_config().to_dict())
+  given = flatten(config.to_dict())
   for key in given:
     if key not in known:
       near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
@@ -238,41 +332,51 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ConfigError(
         f"config.{key} must be one of {', '.join(choices)}; got {given[key]!r}"
       )
-  positive = (
-    "num_steps model_devices log_every eval_every checkpoint_every"
-    " checkpoints_to_keep data.batch_size data.eval_batch_size model.patch_size"
-    " optimizer.accumulate optimizer.restart_period optimizer.plateau_patience"
-  )
-  for key in positive.split():
-    if given[key] < 1:
-      raise ConfigError(f"config.{key} must be at least 1, got {given[key]}")
-  if not given["mixture.temperature"] > 0:
-    raise ConfigError("config.mixture.temperature must be greater than 0")
-  not_negative = (
-    "mixture.chunk_size mixture.min_distance_km mixture.mode_blur_km"
-    " early_stopping_patience skip_nonfinite_steps"
-    " augment.crop_pixels augment.band_noise"
-  )
-  for key in not_negative.split():
-    if not given[key] >= 0:
-      raise ConfigError(f"config.{key} must not be negative, got {given[key]}")
-  if not 0 <= given["mixture.spacing_mass"] < 1:
-    raise ConfigError(
-      "config.mixture.spacing_mass must lie in [0, 1),"
-      f" got {given['mixture.spacing_mass']}"
+  for key, interval in RANGES.items():
+    values = (
+      given[key] if isinstance(given[key], list | tuple) else [given[key]]
     )
-  if not 0 < given["optimizer.plateau_factor"] < 1:
-    raise ConfigError("config.optimizer.plateau_factor must lie in (0, 1)")
-  if not given["optimizer.restart_multiplier"] >= 1:
-    raise ConfigError("config.optimizer.restart_multiplier must be at least 1")
+    if not all(_lies_in(value, interval) for value in values):
+      raise ConfigError(
+        f"config.{key} must lie in {interval}; got {given[key]!r}"
+      )
+  for key, (other, choices) in _USED_WITH.items():
+    if given[other] not in choices and given[key] != known[key]:
+      raise ConfigError(
+        f"config.{key} is not used where config.{other} is {given[other]!r},"
+        f" but where it is {' or '.join(map(repr, choices))}; leave it at"
+        f" {known[key]!r}"
+      )
+  if given["model.depths"] and given["model.size"] != known["model.size"]:
+    raise ConfigError(
+      "config.model.size is not used where config.model.depths and .widths are"
+      f" given: leave it at {known['model.size']!r}, or set both to ()"
+    )
+  if given["mixture.spacing_mass"] and (
+    given["mixture.log_kappa"] != known["mixture.log_kappa"]
+  ):
+    raise ConfigError(
+      "config.mixture.log_kappa is not used where config.mixture.spacing_mass"
+      f" is above 0; leave it at {known['mixture.log_kappa']}"
+    )
+  weights = "coords", "climate", "date"
+  if not any(given[f"loss.weights.{task}"] for task in weights):
+    raise ConfigError(
+      "config.loss.weights.coords, .climate and .date are all 0: nothing would"
+      " be learned; set one above 0"
+    )
+  first_and_last = tuple(given["trace_steps"])
+  if len(first_and_last) != 2 or first_and_last[0] > first_and_last[1]:
+    raise ConfigError(
+      "config.trace_steps must be the first step and the last, such as (10,"
+      f" 12), or (0, 0) for none; got {given['trace_steps']!r}"
+    )
+  _check_wandb(given["wandb_project"])
   if given["best_metric"] == "nll_nats" and given["loss.coords"] == "mse":
     raise ConfigError(
       "config.best_metric cannot be nll_nats with config.loss.coords = 'mse': a"
       " regression has no density; take median_km"
     )
-  if given["mixture.num_centers"] < 4:
-    # Three outputs are how a head says that it regresses coordinates.
-    raise ConfigError("config.mixture.num_centers must be at least 4")
   if len(given["model.depths"]) != len(given["model.widths"]):
     raise ConfigError("config.model.depths and .widths differ in length")
   if given["parallel"] == "pmap" and (
@@ -291,8 +395,6 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f" config.mixture.num_centers, {given['mixture.num_centers']}, and"
       " config.loss.coords be 'mvmf'"
     )
-  if not 0 <= given["augment.cut_mix"] < 1:
-    raise ConfigError("config.augment.cut_mix must lie in [0, 1)")
   if given["augment.north_up"] and (
     given["augment.flip_north_south"] or given["augment.rotate"]
   ):
@@ -300,6 +402,44 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       "config.augment.north_up forbids flip_north_south and rotate; switch"
       " those off, or north_up if no label depends on orientation"
     )
+  try:
+    models.create_encoder(config.model)
+  except ValueError as error:
+    raise ConfigError(
+      f"config.model.name is {given['model.name']!r}: {error}"
+    ) from error
+
+
+def _lies_in(value, interval: str) -> bool:
+  """Whether a number is finite and in an interval such as "[0, 1)"."""
+  low, high = (float(end) for end in interval[1:-1].split(","))
+  return (
+    math.isfinite(value)
+    and (low < value or (low == value and interval[0] == "["))
+    and (value < high or (value == high and interval[-1] == "]"))
+  )
+
+
+def _check_wandb(project: str) -> None:
+  if not project:
+    return
+  if any(character in project for character in "/\\#?%:"):
+    raise ConfigError(
+      "config.wandb_project must hold none of / \\ # ? % :, as Weights & Biases"
+      f" asks; got {project!r}"
+    )
+  if importlib.util.find_spec("wandb") is None:
+    raise ConfigError(
+      "config.wandb_project needs Weights & Biases: pip install"
+      " 'geojax[wandb]', or leave it empty"
+    )
+
+
+def best_metric(config: ml_collections.ConfigDict) -> str:
+  """Returns the name of the metric that the best checkpoint is found by."""
+  if config.best_metric != "auto":
+    return config.best_metric
+  return "nll_nats" if config.loss.coords == "mvmf" else "median_km"
 
 
 def save_config(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -329,7 +469,7 @@ def differing_keys(
   a: ml_collections.ConfigDict, b: ml_collections.ConfigDict
 ) -> dict[str, tuple]:
   """Returns `{key: (value in a, value in b)}` where two configs differ."""
-  a, b = (_flatten(json.loads(json.dumps(c.to_dict()))) for c in (a, b))
+  a, b = (flatten(json.loads(json.dumps(c.to_dict()))) for c in (a, b))
   return {
     key: (a.get(key), b.get(key))
     for key in sorted(a.keys() | b.keys())
@@ -337,11 +477,12 @@ def differing_keys(
   }
 
 
-def _flatten(tree, prefix=""):
+def flatten(tree: dict, prefix: str = "") -> dict:
+  """Leaves of nested dicts by their dotted keys."""
   flat = {}
   for key, value in tree.items():
     if isinstance(value, dict):
-      flat |= _flatten(value, f"{prefix}{key}.")
+      flat |= flatten(value, f"{prefix}{key}.")
     else:
       flat[prefix + key] = value
   return flat

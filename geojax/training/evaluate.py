@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from geojax import metrics
-from geojax.training import pipeline, sharding
+from geojax.training import compilation, pipeline, sharding
 from geojax.training import step as step_lib
 
 
@@ -32,7 +32,11 @@ def make_outputs(step, config, dataset, mesh):
     return {**step(variables, batch, *args), **labels}
 
   # Whole on each device: every process sums up what all of them predicted.
-  labelled = jax.jit(labelled, out_shardings=sharding.replicated(mesh))
+  labelled = jax.jit(
+    labelled,
+    out_shardings=sharding.replicated(mesh),
+    compiler_options=compilation.options(),
+  )
   batch_size = config.data.eval_batch_size
   # Opened once: each reader of a split has threads of its own.
   source = functools.cache(dataset.source)

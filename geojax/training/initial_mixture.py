@@ -3,6 +3,7 @@
 import numpy as np
 
 from geojax import centers, encodings
+from geojax.training import state
 from geojax.training.errors import ConfigError
 
 # Enough to lay out centers by; reading every record would take longer than
@@ -45,25 +46,7 @@ def lay_out(config, dataset) -> dict[str, np.ndarray]:
     ) from error
   if mixture.spacing_mass:
     return {"mu": mu, "log_kappa": by_spacing}
-  return {**placeholder(config), "mu": mu}
-
-
-def placeholder(config) -> dict[str, np.ndarray]:
-  """Arrays of the shapes of `lay_out`, where a checkpoint holds the values.
-
-  Args:
-    config: The run's config.
-
-  Returns:
-    As `lay_out`, with centers that are not on the sphere.
-  """
-  if config.loss.coords == "mse":
-    return {}
-  count = config.mixture.num_centers
-  return {
-    "mu": np.zeros((count, 3), np.float32),
-    "log_kappa": np.full(count, config.mixture.log_kappa, np.float32),
-  }
+  return {**state.placeholder_mixture(config), "mu": mu}
 
 
 def _train_places(dataset, at_most):

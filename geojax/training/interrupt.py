@@ -1,4 +1,4 @@
-"""SIGTERM: the run is asked to stop, saves, and ends well."""
+"""SIGTERM: the run is asked to stop, and saves."""
 
 import os
 import signal
@@ -17,9 +17,9 @@ class StopRequest:
   """A context in which SIGTERM is noted instead of ending the process.
 
   Should the run not have ended 25 seconds after the signal, the process exits
-  as it is, with status 0: its last checkpoint is whole, and the steps since are
-  taken again. Of several processes all stop at the same step, whichever got
-  the signal; there the notice is `jax.distributed`'s.
+  as it is, with status 75 (`EX_TEMPFAIL`): its last checkpoint is whole, and
+  the steps since are taken again. Of several processes all stop at the same
+  step, whichever got the signal; there the notice is `jax.distributed`'s.
   """
 
   def __init__(self):
@@ -72,5 +72,5 @@ class StopRequest:
           file=sys.stderr,
           flush=True,
         )
-        os._exit(0)
+        os._exit(os.EX_TEMPFAIL)
     os.close(self._pipe[0])

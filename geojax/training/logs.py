@@ -36,7 +36,7 @@ class MetricsLog:
         none. A run of that name goes on as one.
 
     Raises:
-      ConfigError: A project is named and the extra is not installed.
+      ConfigError: Weights & Biases does not take the run.
     """
     self._writes = jax.process_index() == 0
     if not self._writes:
@@ -57,20 +57,22 @@ class MetricsLog:
 
     self._wandb = None
     if wandb_project:
+      # Loaded where it is asked for: an extra, and slow to import.
+      import wandb
+
       try:
-        import wandb
-      except ModuleNotFoundError as error:
+        self._wandb = wandb.init(
+          project=wandb_project,
+          name=workdir.name,
+          id=workdir.name,
+          resume="allow",
+          dir=workdir,
+        )
+      except wandb.errors.Error as error:
         raise ConfigError(
-          "config.wandb_project needs Weights & Biases: pip install"
-          " 'geojax[wandb]', or leave it empty"
+          f"config.wandb_project: {error}. Log in by `wandb login`, or set"
+          " WANDB_MODE=offline"
         ) from error
-      self._wandb = wandb.init(
-        project=wandb_project,
-        name=workdir.name,
-        id=workdir.name,
-        resume="allow",
-        dir=workdir,
-      )
 
   def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
     """Writes the metrics of a step.

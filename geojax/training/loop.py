@@ -17,6 +17,7 @@ from geojax.training import (
   interrupt,
   logs,
   pipeline,
+  restore,
   sharding,
 )
 from geojax.training import config as config_lib
@@ -27,6 +28,9 @@ from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
 from geojax.training.errors import ConfigError, Interrupted, NonFiniteError
 
+# Names that an error lists; a file has the others.
+_SHOWN_PARAMETERS = 5
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -35,14 +39,26 @@ class Run:
   Attributes:
     config: Its config.
     dataset: The data set it was trained on.
-    state: Its newest state.
+    state: Its state at some checkpoint.
+    best_step: The step that was best on validation so far, by
+      `config.best_metric`; 0 before the first evaluation.
     evaluate: A function of variables and split, see `evaluate.make_evaluate`.
   """
 
   config: object
   dataset: pipeline.Dataset
   state: state_lib.TrainState
+  best_step: int
   evaluate: object
+
+  @property
+  def described_step(self) -> str:
+    """Which checkpoint this is, in words."""
+    step = int(self.state.step)
+    if step == self.best_step:
+      name = config_lib.best_metric(self.config)
+      return f"step {step:,}, best {name} on validation"
+    return f"step {step:,}, not the best on validation"
 
 
 def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
@@ -93,7 +109,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
       config,
       image_shape=dataset.image_shape,
       mixture=(
-        initial_mixture.placeholder(config)
+        state_lib.placeholder_mixture(config)
         if resumed
         else initial_mixture.lay_out(config, dataset)
       ),
@@ -108,7 +124,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
   state = jax.device_put(state, shardings)
   so_far = progress_lib.Progress()
   if resumed:
-    state, record = checkpointer.restore(state, report=_tell)
+    state, record = checkpointer.restore(state, report=restore.report)
     so_far = progress_lib.Progress(**record)
   batches = pipeline.train_batches(
     train_source,
@@ -130,7 +146,12 @@ def _train(config, dataset, workdir, progress, stop, opened):
     parallel=config.parallel,
   )
   evaluate = evaluate_lib.make_evaluate(config, dataset, mesh)
-  log = logs.MetricsLog(workdir, step=so_far.step, evaluated=so_far.evaluated)
+  log = logs.MetricsLog(
+    workdir,
+    step=so_far.step,
+    evaluated=so_far.evaluated,
+    wandb_project=config.wandb_project,
+  )
   opened.callback(log.close)
   trace = opened.enter_context(_Trace(workdir, config.trace_steps))
   bar = opened.enter_context(
@@ -138,7 +159,8 @@ def _train(config, dataset, workdir, progress, stop, opened):
       total=config.num_steps,
       initial=so_far.step,
       unit="step",
-      disable=not (progress and first),
+      # A file gets a line for each line of the log instead.
+      disable=not (progress and first and sys.stderr.isatty()),
     )
   )
   clock = progress_lib.Clock(config)
@@ -158,7 +180,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
           seed=config.seed,
           number=step - 1,
         )
-        raise NonFiniteError(_blame(error, state, records)) from None
+        raise NonFiniteError(_blame(error, state, records, workdir)) from None
       if wrong:
         bar.write(f"{wrong}: left out, {so_far.skipped} so far")
     unread.clear()
@@ -217,17 +239,25 @@ def _train(config, dataset, workdir, progress, stop, opened):
       line |= clock.read()
       log.write(step, "train", line)
       bar.set_postfix_str(_short(line))
+      if progress and first and bar.disable:
+        restore.report(f"step {step}/{config.num_steps}: {_short(line)}")
     bar.update()
-  return Run(config=config, dataset=dataset, state=state, evaluate=evaluate)
+  return Run(
+    config=config,
+    dataset=dataset,
+    state=state,
+    best_step=so_far.best_step,
+    evaluate=evaluate,
+  )
 
 
-def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
+def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
   """Loads a run from its workdir.
 
   Args:
     workdir: Folder of the run.
-    best: Whether to load the checkpoint that was best on validation, by
-      `config.best_metric`, instead of the newest.
+    last: Whether to load the newest checkpoint instead of the one that was best
+      on validation, by `config.best_metric`.
 
   Returns:
     The run.
@@ -240,67 +270,16 @@ def load(workdir: pathlib.Path, *, best: bool = False) -> Run:
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
   mesh = sharding.create_mesh(config.model_devices)
-  state = restore_state(config, workdir, dataset.image_shape, mesh, best=best)
+  state, best_step = restore.restore_state(
+    config, workdir, dataset.image_shape, mesh, last=last
+  )
   return Run(
     config=config,
     dataset=dataset,
     state=state,
+    best_step=best_step,
     evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
   )
-
-
-def restore_state(
-  config,
-  workdir: pathlib.Path,
-  image_shape: tuple[int, int, int],
-  mesh,
-  *,
-  best: bool = False,
-) -> state_lib.TrainState:
-  """Restores the state of a workdir's checkpoint, without its data.
-
-  Args:
-    config: The run's config.
-    workdir: Folder of the run.
-    image_shape: `(patch, patch, bands)` of its records.
-    mesh: As of `sharding.create_mesh`.
-    best: As of `load`.
-
-  Returns:
-    The state, on the devices of the mesh.
-
-  Raises:
-    ConfigError: There is no checkpoint yet.
-    CheckpointError: The checkpoint cannot be read.
-  """
-  checkpointer = checkpoint.Checkpointer(
-    workdir, keep=config.checkpoints_to_keep, read_only=True
-  )
-  if not checkpointer.steps():
-    raise ConfigError(
-      f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
-    )
-  # Shapes alone: to initialise what the checkpoint holds would be compiled,
-  # which takes seconds, and memory that is not given back.
-  shapes = jax.eval_shape(
-    lambda: state_lib.create_state(
-      config,
-      image_shape=image_shape,
-      mixture=initial_mixture.placeholder(config),
-    )
-  )
-  state = jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-    shapes,
-    sharding.state_shardings(shapes, mesh, fsdp=config.sharding == "fsdp"),
-  )
-  state, record = checkpointer.restore(state, report=_tell)
-  if best and record["best_step"] not in (0, record["step"]):
-    state, _ = checkpointer.restore(
-      state, step=record["best_step"], report=_tell
-    )
-  checkpointer.close()
-  return state
 
 
 class _Trace:
@@ -328,24 +307,26 @@ class _Trace:
       jax.profiler.stop_trace()
 
 
-def _blame(error, state, records):
-  """Says what is not finite, which parameters, and whose batch it was."""
+def _blame(error, state, records, workdir):
+  """Names what is not finite: the first parameters here, all in a file."""
   named = [
     jax.tree_util.keystr(path)
     for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
     if not jnp.all(jnp.isfinite(leaf))
   ]
+  shown = ", ".join(named[:_SHOWN_PARAMETERS]) or "none"
+  if len(named) > _SHOWN_PARAMETERS:
+    path = workdir / "not_finite.txt"
+    if jax.process_index() == 0:
+      path.write_text("".join(f"{name}\n" for name in named))
+    shown += f" and {len(named) - _SHOWN_PARAMETERS} more, all in {path}"
   return (
-    f"{error}; parameters that are not finite: {', '.join(named) or 'none'};"
+    f"{error}; parameters that are not finite: {shown};"
     f" the batch held the records {records} of the train split. Lower"
     " config.optimizer.learning_rate, look at these records for values far"
     " outside of their band's scale, or leave out up to N such steps by"
     " config.skip_nonfinite_steps = N"
   )
-
-
-def _tell(line):
-  print(line, file=sys.stderr, flush=True)
 
 
 def _short(metrics):

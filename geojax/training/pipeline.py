@@ -8,6 +8,7 @@ batch was filled up.
 
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 import pathlib
@@ -228,7 +229,7 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
       }
     )
     raise DatasetError(
-      f"data set {name} is not built in {data_dir}"
+      f"config.data.name: {name} is not built in config.data.dir, {data_dir}"
       + (f", but {', '.join(built)} is" if built else "")
       + "; build it with: python -m data_prep.build"
       f" --config={name.split('/')[-1]} --output={data_dir}"
@@ -333,10 +334,17 @@ def batch_records(
     # `grain.MapDataset.shuffle`, in half of its time.
     records.append(
       index_shuffle(
-        index, max_index=count - 1, seed=(seed + epoch) % 2**32, rounds=4
+        index, max_index=count - 1, seed=_epoch_seed(seed, epoch), rounds=4
       )
     )
   return records
+
+
+@functools.lru_cache(maxsize=64)
+def _epoch_seed(seed, epoch):
+  """A seed of 32 bits; a sum would give two runs some of their epochs alike."""
+  digest = hashlib.blake2b(f"{seed}/{epoch}".encode(), digest_size=4).digest()
+  return int.from_bytes(digest, "little")
 
 
 def eval_batches(source, *, batch_size: int, rows: slice | None = None):

@@ -9,6 +9,7 @@ import math
 import time
 
 from geojax import metrics as metrics_lib
+from geojax.training import config as config_lib
 from geojax.training import optimizers
 from geojax.training.errors import NonFiniteError
 
@@ -52,8 +53,9 @@ class Progress:
       Whether it is the best so far.
     """
     self.evaluated = self.step
-    value = metrics[config.best_metric]
-    if metrics_lib.is_better(config.best_metric, value, self.best):
+    name = config_lib.best_metric(config)
+    value = metrics[name]
+    if metrics_lib.is_better(name, value, self.best):
       self.best, self.best_step = value, self.step
       self.waited = self.plateau = 0
       return True
@@ -145,6 +147,8 @@ class Clock:
 
 
 def learning_rate(config, progress: Progress) -> float:
-  """Returns the rate of the newest step of a run."""
+  """Returns the rate of the newest step that was not left out."""
   schedule = optimizers.make_schedule(config, config.optimizer.learning_rate)
-  return float(schedule(progress.step - 1)) * progress.rate_scale
+  # A step that is left out is none for the optimizer, whose schedule waits.
+  taken = progress.step - progress.skipped
+  return float(schedule(max(taken - 1, 0))) * progress.rate_scale

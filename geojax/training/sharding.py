@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from geojax.training import compilation
 from geojax.training.errors import ConfigError
 
 # Arrays with an entry a center, by the end of their path, and the axis of it.
@@ -116,7 +117,10 @@ def compile_step(train_step, shardings, *, parallel: str):
   """
   if parallel == "jit":
     return jax.jit(
-      train_step, donate_argnums=0, out_shardings=(shardings, None)
+      train_step,
+      donate_argnums=0,
+      out_shardings=(shardings, None),
+      compiler_options=compilation.options(),
     )
   mapped = jax.pmap(
     train_step, axis_name="data", in_axes=(None, 0), out_axes=None

@@ -5,6 +5,7 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from geojax import losses, models
 from geojax.training import optimizers
@@ -78,3 +79,21 @@ def create_state(config, *, image_shape, mixture) -> TrainState:
 def coords_dim(mixture) -> int:
   """Outputs of the location head: one a center, or 3 for a regression."""
   return len(mixture["mu"]) if mixture else 3
+
+
+def placeholder_mixture(config) -> dict[str, np.ndarray]:
+  """Arrays of a mixture's shapes, where a checkpoint holds the values.
+
+  Args:
+    config: The run's config.
+
+  Returns:
+    As `initial_mixture.lay_out`, with centers that are not on the sphere.
+  """
+  if config.loss.coords == "mse":
+    return {}
+  count = config.mixture.num_centers
+  return {
+    "mu": np.zeros((count, 3), np.float32),
+    "log_kappa": np.full(count, config.mixture.log_kappa, np.float32),
+  }

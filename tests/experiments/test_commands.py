@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -45,22 +46,24 @@ def trained(smoke, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("run")
   done = _main(workdir, *_SMALL.split(), f"--config.data.dir={smoke}")
   assert done.returncode == 0, done.stderr
-  return workdir, done.stdout
+  return workdir, done.stdout, done.stderr
 
 
 def test_training_ends_in_a_table_beside_the_baselines(trained):
-  _, printed = trained
+  _, printed, _ = trained
   for words in ("nearest patch", "best constant", "uniform", "median distance"):
     assert words in printed
+  assert "land patches; step 3, best acc@1km on validation" in printed
 
 
 def test_a_workdir_holds_what_the_readme_says(trained):
-  workdir, _ = trained
+  workdir, *_ = trained
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   splits = {json.loads(line)["split"] for line in lines}
   assert splits == {"train", "validation"}
   found = json.loads((workdir / "eval/test/metrics.json").read_text())
-  assert found["step"] == 6
+  # The best on validation, as the table's first line says.
+  assert found["step"] == 3
   names = (
     "median_km mean_km acc@1km acc@25km acc@200km acc@750km acc@2500km geoscore"
     " nll_nats climate_accuracy climate_class_accuracy climate_macro_f1"
@@ -93,7 +96,7 @@ def test_a_workdir_holds_what_the_readme_says(trained):
 
 
 def test_evaluating_again_gives_the_same_metrics(trained):
-  workdir, _ = trained
+  workdir, *_ = trained
   path = workdir / "eval/test/metrics.json"
   before = json.loads(path.read_text())
   done = _run("evaluate.py", f"--workdir={workdir}", "--split=test")
@@ -101,10 +104,10 @@ def test_evaluating_again_gives_the_same_metrics(trained):
   assert json.loads(path.read_text()) == before
 
 
-@pytest.mark.parametrize(("flag", "step"), [("--best", 3), ("--nobest", 6)])
-def test_the_best_checkpoint_is_evaluated_on_demand(trained, flag, step):
+@pytest.mark.parametrize(("flag", "step"), [("--nolast", 3), ("--last", 6)])
+def test_the_best_checkpoint_is_evaluated_or_the_last(trained, flag, step):
   """No place is right within 1 km, so the first evaluation stays the best."""
-  workdir, _ = trained
+  workdir, *_ = trained
   code = """
 from absl import app
 from experiments import evaluate, reporting
@@ -119,6 +122,75 @@ app.run(evaluate.main)
     text=True,
   )
   assert done.stdout.split() == [str(step)]
+
+
+def test_each_split_has_a_report_of_its_own(trained):
+  workdir, *_ = trained
+  report = (workdir / "report.html").read_bytes()
+  done = _run("evaluate.py", f"--workdir={workdir}", "--split=validation")
+  assert done.returncode == 0, done.stderr
+  assert (workdir / "report.html").read_bytes() == report
+  of_validation = (workdir / "report_validation.html").read_text()
+  assert "validation split" in of_validation
+  assert "test patch" not in of_validation
+
+
+def test_a_log_file_gets_a_line_a_log_and_no_bar(trained):
+  _, _, errors = trained
+  lines = [line for line in errors.splitlines() if "step" in line]
+  assert [line.split(":")[0] for line in lines] == [
+    f"step {step}/6" for step in (2, 4, 6)
+  ]
+  assert "\r" not in errors
+
+
+def test_the_environment_is_left_alone():
+  """A compiler option that this jaxlib does not know ends no command."""
+  code = """
+import os
+from experiments import command
+from geojax.training import compilation
+before = dict(os.environ)
+compilation._CPU_OPTIONS["xla_cpu_no_such_option"] = "1"
+with command.running(["main.py"]):
+  known = compilation.options()
+assert len(known) == 2, known
+assert before == dict(os.environ)
+"""
+  done = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=_ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu"},
+    check=True,
+    capture_output=True,
+    text=True,
+  )
+  assert "without the XLA option xla_cpu_no_such_option" in done.stderr
+
+
+def test_a_run_that_is_asked_to_stop_exits_for_a_scheduler(smoke, tmp_path):
+  """With 75, EX_TEMPFAIL: not done; and the same command ends it."""
+  arguments = [
+    *("--config=experiments/configs/base.py", f"--workdir={tmp_path}"),
+    *(*_SMALL.split(), f"--config.data.dir={smoke}"),
+    *("--config.num_steps=100000", "--config.eval_every=100000"),
+    "--config.checkpoint_every=100000",
+  ]
+  with subprocess.Popen(
+    [sys.executable, "experiments/main.py", *arguments],
+    cwd=_ROOT,
+    env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+  ) as process:
+    for line in process.stderr:
+      if line.startswith("step 4/"):
+        process.send_signal(signal.SIGTERM)
+        break
+    printed, errors = process.communicate()
+  assert process.returncode == os.EX_TEMPFAIL, errors
+  assert "is saved; the same command goes on" in printed
 
 
 def _one_line(stderr):

@@ -1,9 +1,12 @@
 """Who may import whom."""
 
 import ast
+import configparser
 import pathlib
 import subprocess
 import sys
+
+import setuptools
 
 ROOT = pathlib.Path(__file__).parents[2]
 # A module reaches, through whatever lies between, lower levels alone.
@@ -156,3 +159,21 @@ def test_data_prep_starts_without_jax():
   names = [name for name, _ in modules("data_prep")]
   names = [name.removesuffix(".__init__") for name in names]
   assert "jax" not in loaded_by(*names)
+
+
+def test_predictions_start_without_what_training_alone_needs():
+  loaded = {name.split(".")[0] for name in loaded_by("geojax.predict")}
+  assert "flax" in loaded
+  extras = "array_record cartopy grain matplotlib plotly pyarrow tensorboardX"
+  assert not loaded & {*extras.split(), "tensorflow_datasets", "wandb"}
+
+
+def test_only_geojax_is_installed():
+  found = setuptools.find_packages(ROOT, include=_included_packages())
+  assert {name.split(".")[0] for name in found} == {"geojax"}
+
+
+def _included_packages():
+  config = configparser.ConfigParser()
+  config.read(ROOT / "setup.cfg")
+  return config["options.packages.find"]["include"].split()

@@ -3,6 +3,7 @@
 python killed_run.py WORKDIR CONFIG.json WHEN
 """
 
+import errno
 import json
 import os
 import pathlib
@@ -13,8 +14,8 @@ import time
 
 import jax
 
+from geojax.training import checkpoint, loop, sharding
 from geojax.training import config as config_lib
-from geojax.training import loop, sharding
 from geojax.training.errors import Interrupted
 
 
@@ -53,6 +54,15 @@ def _end_in_save(folder):
   threading.Thread(target=watch, daemon=True).start()
 
 
+def _fail_to_read():
+  """No checkpoint can be read by this process."""
+
+  def fail(*_, **__):
+    raise OSError(errno.ESTALE, "Stale file handle")
+
+  checkpoint.ocp.load_checkpointables = fail
+
+
 def main(workdir, config_path, when, port=None, process_id=None):
   """Trains until the moment that `when` names."""
   if port:
@@ -69,12 +79,15 @@ def main(workdir, config_path, when, port=None, process_id=None):
     _end_in_put(1, config.data.eval_batch_size, signal.SIGKILL)
   elif when == "term":
     _end_in_put(2, rows, signal.SIGTERM)
+  elif when == "unreadable":
+    _fail_to_read()
   elif when == "term_in_evaluation":
     _end_in_put(1, config.data.eval_batch_size, signal.SIGTERM)
   try:
     loop.train(config, workdir, progress=False)
   except Interrupted as stopped:
     print(stopped)
+    sys.exit(os.EX_TEMPFAIL)
 
 
 if __name__ == "__main__":

@@ -37,10 +37,24 @@ def test_a_missing_key_is_named():
     ("num_steps", "many", r"num_steps must be of type int"),
     ("model.widths", ("a", "b", "c", "d"), r"model\.widths must hold integers"),
     ("loss.coords", "mvfm", r"loss\.coords must be one of mvmf, mse"),
-    ("data.batch_size", 0, r"batch_size must be at least 1"),
-    ("mixture.num_centers", 3, r"num_centers must be at least 4"),
-    ("mixture.min_distance_km", -1.0, r"min_distance_km must not be negative"),
+    ("data.batch_size", 0, r"batch_size must lie in \[1, inf\)"),
+    ("mixture.num_centers", 3, r"num_centers must lie in \[4, inf\)"),
+    (
+      "mixture.min_distance_km",
+      -1.0,
+      r"min_distance_km must lie in \[0, inf\)",
+    ),
     ("model.depths", (1, 2), r"differ in length"),
+    ("optimizer.learning_rate", -1.0, r"learning_rate must lie in \(0, inf\)"),
+    ("optimizer.learning_rate", float("nan"), r"learning_rate must lie in"),
+    ("model.dropout", 3.0, r"dropout must lie in \[0, 1\)"),
+    ("optimizer.ema_decay", 2.0, r"ema_decay must lie in \[0, 1\)"),
+    ("loss.climate_fine_weight", 7.0, r"fine_weight must lie in \[0, 1\]"),
+    ("loss.weights.date", -1.0, r"weights\.date must lie in \[0, inf\)"),
+    ("mixture.temperature", 0.0, r"temperature must lie in \(0, inf\)"),
+    ("optimizer.plateau_factor", 0.5, None),
+    ("optimizer.plateau_factor", 0.25, r"plateau_factor is not used where"),
+    ("model.size", "giant", r"model\.name is 'core': unknown size 'giant'"),
   ],
 )
 def test_a_bad_value_is_named(key, value, message):
@@ -50,8 +64,43 @@ def test_a_bad_value_is_named(key, value, message):
   for parent in parents:
     inner = inner[parent]
   inner[last] = value
+  config = ml_collections.ConfigDict(tree)
+  if message is None:
+    config_lib.check_config(config)
+    return
   with pytest.raises(ConfigError, match=message):
-    config_lib.check_config(ml_collections.ConfigDict(tree))
+    config_lib.check_config(config)
+
+
+def test_the_best_is_by_density_where_there_is_one():
+  config = config_lib.default_config()
+  assert config_lib.best_metric(config) == "nll_nats"
+  config.loss.coords = "mse"
+  config_lib.check_config(config)
+  assert config_lib.best_metric(config) == "median_km"
+  config.best_metric = "geoscore"
+  assert config_lib.best_metric(config) == "geoscore"
+
+
+def test_weights_that_are_all_zero_are_refused():
+  config = config_lib.default_config()
+  for task in ("coords", "climate", "date"):
+    config.loss.weights[task] = 0.0
+  with pytest.raises(ConfigError, match=r"weights\.coords.* are all 0"):
+    config_lib.check_config(config)
+
+
+@pytest.mark.parametrize(
+  ("key", "value"), [("norm", "layer"), ("excitation", "published")]
+)
+def test_keys_that_a_vit_ignores_are_refused(key, value):
+  config = config_lib.default_config()
+  config.model.name, config.model.size = "vit", "ti"
+  config.model.patch_size = 8
+  config_lib.check_config(config)
+  config.model[key] = value
+  with pytest.raises(ConfigError, match=rf"model\.{key} is not used .*'vit'"):
+    config_lib.check_config(config)
 
 
 @pytest.mark.parametrize("turning", ["flip_north_south", "rotate"])

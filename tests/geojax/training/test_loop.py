@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import sys
-import types
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 
 from geojax import centers, encodings, mixture
+from geojax.training import config as config_lib
 from geojax.training import logs, loop, pipeline, sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -153,7 +152,7 @@ def test_a_batch_that_does_not_split_says_what_would():
   ("key", "value", "message"),
   [
     ("data.eval_batch_size", 63, r"such as 64"),
-    ("model.widths", (8,), r"widths must be at least 16"),
+    ("model.widths", (8,), r"config\.model\.widths must lie in \[16, inf\)"),
     (
       "mixture.num_centers",
       10**6,
@@ -313,23 +312,25 @@ def test_a_trace_of_some_steps_is_written(small_config, tmp_path):
   assert trace.stat().st_size > 10_000
 
 
-def test_weights_and_biases_get_what_is_logged(tmp_path, monkeypatch):
-  logged, told = [], {}
-  run = types.SimpleNamespace(
-    log=logged.append, finish=lambda: told.update(finished=True)
-  )
-  monkeypatch.setitem(
-    sys.modules,
-    "wandb",
-    types.SimpleNamespace(init=lambda **options: told.update(options) or run),
-  )
-  log = logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")
-  log.write(5, "train", {"loss": 1.5})
-  log.close()
-  assert told["project"] == "places"
-  assert told["resume"] == "allow"
-  assert told["finished"]
-  assert logged == [{"step": 5, "train/loss": 1.5}]
-  monkeypatch.setitem(sys.modules, "wandb", None)
-  with pytest.raises(ConfigError, match=r"geojax\[wandb\]"):
-    logs.MetricsLog(tmp_path, step=0, evaluated=0, wandb_project="places")
+def test_weights_and_biases_get_what_is_logged(
+  small_config, tmp_path, monkeypatch
+):
+  monkeypatch.setenv("WANDB_MODE", "offline")
+  small_config.wandb_project = "places"
+  small_config.num_steps = 4
+  small_config.eval_every = 4
+  _train(small_config, tmp_path / "run")
+  (file,) = (tmp_path / "run/wandb").glob("offline-run-*/*.wandb")
+  content = file.read_bytes()
+  for words in (b"places", b"train/loss", b"validation/median_km"):
+    assert words in content, words
+
+
+def test_weights_and_biases_that_are_not_there_are_named(
+  small_config, tmp_path, monkeypatch
+):
+  small_config.wandb_project = "places"
+  monkeypatch.setattr(config_lib.importlib.util, "find_spec", lambda _: None)
+  with pytest.raises(ConfigError, match=r"wandb_project .*geojax\[wandb\]"):
+    _train(small_config, tmp_path / "run")
+  assert not (tmp_path / "run").exists()

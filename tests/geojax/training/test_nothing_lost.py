@@ -35,6 +35,14 @@ def _same_state(a, b):
   jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
+def _files(workdir):
+  return {
+    path: path.read_bytes()
+    for path in workdir.glob("checkpoints*/**/*")
+    if path.is_file()
+  }
+
+
 def _start(folder, config, when, *arguments, devices=2):
   path = folder.with_suffix(".config.json")
   config_lib.save_config(config, path)
@@ -96,13 +104,13 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
   for when, code in (
     ("step", -9),
     ("evaluation", -9),
-    ("term_in_evaluation", 0),
-    ("term", 0),
+    ("term_in_evaluation", os.EX_TEMPFAIL),
+    ("term", os.EX_TEMPFAIL),
     ("save", -9),
   ):
     found, out, err = _run(ended, odd_config, when)
     assert found == code, (when, out, err)
-    if code == 0:
+    if code == os.EX_TEMPFAIL:
       assert "is saved; the same command goes on" in out
   for folder in (ended, tmp_path / "whole"):
     code, _, err = _run(folder, odd_config, "never")
@@ -110,11 +118,13 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
 
   assert _log(ended) == _log(tmp_path / "whole")
   assert len(_log(ended)) > 6
-  a, b = loop.load(ended), loop.load(tmp_path / "whole")
+  a, b = (
+    loop.load(folder, last=True) for folder in (ended, tmp_path / "whole")
+  )
   assert int(a.state.step) == odd_config.num_steps
   _same_state(a.state, b.state)
   best, expected = (
-    loop.load(path, best=True).state for path in (ended, tmp_path / "whole")
+    loop.load(path).state for path in (ended, tmp_path / "whole")
   )
   _same_state(best, expected)
 
@@ -128,8 +138,14 @@ def test_two_processes_train_as_one_and_one_goes_on_from_two(
   two, one = tmp_path / "two", tmp_path / "one"
   # SIGTERM reaches the second process alone: both stop after the same step.
   for code, out, err in _run_two(two, odd_config, "term"):
-    assert code == 0, err
+    assert code == os.EX_TEMPFAIL, err
     assert "is saved; the same command goes on" in out
+  # What the second process alone cannot read stops both, and nothing is moved.
+  files = _files(two)
+  for code, _, err in _run_two(two, odd_config, "unreadable"):
+    assert code == 1
+    assert "cannot be read" in err
+  assert _files(two) == files
   # One process goes on with both devices, then two again.
   code, _, err = _run(two, odd_config, "step")
   assert code == -9, err
@@ -222,7 +238,10 @@ def test_what_is_not_finite_is_named_with_its_records(
     loop.train(small_config, tmp_path, progress=False)
   message = str(raised.value)
   assert "climate is nan" in message
-  assert "['model']['climate']['kernel']" in message
+  names = (tmp_path / "not_finite.txt").read_text().splitlines()
+  assert "['model']['climate']['kernel']" in names
+  assert [name for name in names if name in message] == names[:5]
+  assert f"and {len(names) - 5} more, all in {tmp_path}" in message
   start = message.index("the records [") + len("the records ")
   records = json.loads(message[start : message.index("]", start) + 1])
   assert one_bad_record in records

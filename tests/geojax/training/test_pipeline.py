@@ -1,5 +1,6 @@
 """Records reach the batches: each once an epoch, and the position resumes."""
 
+import hashlib
 import pathlib
 import shutil
 
@@ -123,11 +124,21 @@ def test_a_first_batch_gives_the_batches_that_would_have_come():
   assert told == every
 
 
-def test_the_order_is_that_of_grain():
-  order = grain.MapDataset.range(40).shuffle(seed=3).repeat()
-  for n in range(9):
-    told = pipeline.batch_records(40, batch_size=16, seed=3, number=n)
-    assert told == [int(order[i]) for i in range(16 * n, 16 * n + 16)]
+def test_an_epoch_is_shuffled_as_grain_does_of_its_own_seed():
+  found = [
+    record
+    for number in range(5)
+    for record in pipeline.batch_records(
+      40, batch_size=16, seed=3, number=number
+    )
+  ]
+  for epoch in range(2):
+    # Of blake2b over "3/0" and "3/1", the first four bytes.
+    digest = hashlib.blake2b(f"3/{epoch}".encode(), digest_size=4).digest()
+    order = grain.MapDataset.range(40).shuffle(
+      seed=int.from_bytes(digest, "little")
+    )
+    assert found[40 * epoch : 40 * epoch + 40] == [int(i) for i in order]
 
 
 @pytest.mark.parametrize(("num_bytes", "batches"), [(1, 1), (5000, 2)])
@@ -219,3 +230,16 @@ def test_an_unknown_split_is_named(dataset):
 def test_too_few_records_for_a_batch():
   with pytest.raises(DatasetError, match="5 records, fewer than one batch"):
     pipeline.train_batches(_numbered(5), batch_size=8, seed=0)
+
+
+def test_no_two_runs_share_an_epoch():
+  """A sum of seed and epoch would shuffle (0, 1) and (1, 0) alike."""
+  epochs = {
+    (seed, epoch): tuple(
+      pipeline.batch_records(50, batch_size=50, seed=seed, number=epoch)
+    )
+    for seed in range(4)
+    for epoch in range(4)
+  }
+  assert len(set(epochs.values())) == len(epochs)
+  assert all(sorted(order) == list(range(50)) for order in epochs.values())

@@ -8,7 +8,7 @@ import pytest
 from geojax import metrics
 from geojax.training import config as config_lib
 from geojax.training.errors import NonFiniteError
-from geojax.training.progress import Progress
+from geojax.training.progress import Progress, learning_rate
 
 
 def _config(**options):
@@ -89,3 +89,15 @@ def test_steps_that_are_not_finite_are_counted():
   assert progress.add(3, bad, at_most_skipped=1) == "step 3: coords is inf"
   with pytest.raises(NonFiniteError, match="step 4: coords is inf"):
     progress.add(4, bad, at_most_skipped=1)
+
+
+def test_the_logged_rate_is_that_of_the_newest_step_taken():
+  """A step that is left out does not move the optimizer's schedule."""
+  config = _config()
+  config.optimizer.warmup_steps = 100
+  config.optimizer.learning_rate = 1.0
+  progress = Progress(step=11)
+  assert learning_rate(config, progress) == pytest.approx(0.10)
+  progress.skipped = 4
+  assert learning_rate(config, progress) == pytest.approx(0.06)
+  assert learning_rate(config, Progress(step=2, skipped=2)) == 0

@@ -143,6 +143,40 @@ def test_parts_of_a_batch_add_up_to_it(config):
       )
 
 
+def test_the_moving_average_has_a_short_memory_in_the_first_steps(config):
+  """With the whole decay from the start it would stay near where it began."""
+  config.optimizer.ema_decay = 0.999
+  step = jax.jit(step_lib.make_train_step(config, **_SCALE))
+  state = _state(config)
+  expected = np.float64(state.params["model"]["climate"]["kernel"])
+  for number in range(3):
+    state, _ = step(state, _batch(number))
+    decay = min(0.999, (1 + number) / (10 + number))
+    newest = np.float64(state.params["model"]["climate"]["kernel"])
+    expected = decay * expected + (1 - decay) * newest
+  found = state.ema["params"]["model"]["climate"]["kernel"]
+  np.testing.assert_allclose(found, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+  ("shape", "spec"),
+  [
+    # The largest axis that the devices divide, wherever it is.
+    ((64, 1024), (None, "data")),
+    ((3, 3, 320, 160), (None, None, "data", None)),
+    ((1000, 1001), ("data", None)),
+    ((48, 48), ("data", None)),
+    # None that divides, and what is not worth a message.
+    ((1001, 33), (None, None)),
+    ((8, 16), (None, None)),
+  ],
+)
+def test_fsdp_spreads_the_largest_axis_that_divides(shape, spec):
+  array = jax.ShapeDtypeStruct(shape, jnp.float32)
+  (sharded,) = sharding.state_shardings([array], _mesh(8), fsdp=True)
+  assert tuple(sharded.spec) == spec
+
+
 def test_cut_mix_weighs_both_places(config):
   config.augment.update(flip_east_west=False, rotate=False, band_noise=0.0)
   batch = _batch(0, rows=8, sea_from=8)
