@@ -129,10 +129,10 @@ def _flops(jaxpr):
       kernel = equation.invars[1].aval
       features = equation.params["dimension_numbers"].rhs_spec[0]
       total += 2 * out.size * kernel.size // kernel.shape[features]
-    elif name == "cond":
-      # A function in the forms of several platforms: the native one has the
-      # products of the definition, so the most.
-      total += max(_flops(branch) for branch in _inner(equation))
+    elif name.endswith("conv_3x3_apply"):
+      # Full or depthwise, in whatever form a platform computes it.
+      kernel = equation.invars[1].aval
+      total += 2 * out.size * kernel.size // kernel.shape[-1]
     else:
       times = equation.params["length"] if name == "scan" else 1
       total += times * sum(map(_flops, _inner(equation)))

@@ -126,11 +126,21 @@ def _standardize_with_inverse(x, scale, bias, epsilon, axis_name):
 def _standardize_jvp(epsilon, axis_name, primals, tangents):
   """The closed form: its transpose is two sums and one sweep over images."""
   x, scale, bias = primals
-  x_dot, scale_dot, bias_dot = tangents
   outputs, inverse = _standardize_with_inverse(
     x, scale, bias, epsilon, axis_name
   )
   y, mean, var = outputs
+  y_dot = _standardize_dot(axis_name, x, scale, mean, inverse, *tangents)
+  none = jnp.zeros_like(mean), jnp.zeros_like(var)
+  return outputs, (y_dot.astype(y.dtype), *none)
+
+
+# Reverse mode keeps the images as they are, which may be narrow, and not the
+# standardised ones.
+@functools.partial(jax.checkpoint, prevent_cse=False, static_argnums=0)
+def _standardize_dot(
+  axis_name, x, scale, mean, inverse, x_dot, scale_dot, bias_dot
+):
   standard = (x - _wide(mean, x)) * _wide(inverse, x)
   x_dot = x_dot.astype(standard.dtype)
   mean_dot = _channel_mean(x_dot, axis_name)
@@ -138,13 +148,11 @@ def _standardize_jvp(epsilon, axis_name, primals, tangents):
   # What is constant over a channel is added up first: the transpose then takes
   # each of its two sums over the images once.
   factor = scale * inverse
-  y_dot = (
+  return (
     x_dot * _wide(factor, x)
     + standard * _wide(scale_dot - factor * shared_dot, x)
     + _wide(bias_dot - factor * mean_dot, x)
   )
-  none = jnp.zeros_like(mean), jnp.zeros_like(var)
-  return outputs, (y_dot.astype(y.dtype), *none)
 
 
 def _channel_mean(x, axis_name=None):

@@ -144,22 +144,25 @@ class Checkpointer:
       raise CheckpointError(f"there is no checkpoint in {self._folder}")
     damaged = []
     for candidate in steps:
-      path = self._folder / str(candidate)
       try:
         restored = self._load(candidate, state)
       except _DamagedError as error:
+        report(
+          f"checkpoint {self._folder / str(candidate)} is damaged: {error}"
+        )
         damaged.append(candidate)
-        if not self._read_only:
-          path = self._set_aside(candidate)
-        report(f"checkpoint {path} is damaged: {error}")
         continue
+      # Not before: a run whose checkpoints are all damaged must not look like
+      # one that has none.
+      for newer in [] if self._read_only else damaged:
+        report(f"step {newer} was moved to {self._set_aside(newer)}")
       if damaged:
-        report(f"going on from checkpoint {path}")
+        report(f"going on from checkpoint {self._folder / str(candidate)}")
       return restored
     raise CheckpointError(
       f"no checkpoint of {self._folder} is whole, not even step"
-      f" {damaged[-1]}. Restore one from a backup, or take"
-      " another --workdir and train anew"
+      f" {damaged[-1]}; they were left as they are. Restore one from a backup,"
+      " or take another --workdir and train anew"
     )
 
   def _set_aside(self, step):
@@ -201,10 +204,12 @@ class Checkpointer:
     if worst == _OTHER_TREE:
       raise CheckpointError(why)
     if worst == _UNREADABLE:
+      older = any(other < step for other in self.steps())
+      otherwise = "it goes on from an older one" if older else "it begins anew"
       raise CheckpointError(
         f"checkpoint {path} cannot be read: {why}. It was left as it is. Make"
         " it readable or put back what is missing, and the same command goes"
-        f" on; or move {path} elsewhere, and it goes on from an older one"
+        f" on; or move {path} elsewhere, and {otherwise}"
       )
     restored, record = loaded["state"], loaded["record"]
     # Sums over arrays that may be spread over all processes: the same result
