@@ -21,7 +21,7 @@ import time
 
 import jax
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 
 from geojax.training import logs, loop
 
@@ -126,6 +126,7 @@ def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
 def main(argv):
   """Trains both, compares, prints."""
   del argv
+  logging.set_verbosity(logging.WARNING)
   with tempfile.TemporaryDirectory() as folder:
     whole, killed = (
       pathlib.Path(folder, "whole"),
