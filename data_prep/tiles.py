@@ -21,7 +21,8 @@ import xml.etree.ElementTree as ElementTree
 import numpy as np
 import tifffile
 
-from data_prep import grids, rasters
+from data_prep import grids, rasters, tile_blocks
+from data_prep.tile_blocks import UnusableError
 
 # TIFF tags.
 PIXEL_SCALE = 33550
@@ -35,8 +36,6 @@ _AFFINE_TAGS = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION)
 _DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
 # The GeoTIFF standard's code for "defined by the user": no EPSG code.
 _USER_DEFINED = 32767
-# Bytes that decoding one strip or block may take.
-_MAX_BLOCK_BYTES = 2**29
 
 
 class TileError(Exception):
@@ -135,7 +134,9 @@ class Tile:
     every = list(range(self.num_bands))
     indices = every if bands is None else self.band_indices(bands)
     with _open_page(self.path) as page:
-      pixels = _read_window(page, row, col, height, width, self.no_data or 0)
+      pixels = tile_blocks.read_window(
+        page, row, col, height, width, self.no_data or 0
+      )
     if indices != every:
       pixels = pixels[..., indices]
     may_be_nan = pixels.dtype.kind == "f" and not allow_nan
@@ -168,21 +169,19 @@ def open_tile(path, dtype=None):
       or _USER_DEFINED
     )
     if epsg == _USER_DEFINED:
-      raise _UnusableError("no georeference: no EPSG code among its GeoKeys")
+      raise UnusableError("no georeference: no EPSG code among its GeoKeys")
     is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
     if not is_area:
       # The tie point is the upper left pixel's centre.
       west -= pixel_width / 2
       north += pixel_height / 2
     if page.axes not in ("YX", "YXS", "SYX"):
-      raise _UnusableError(
-        f"axes {page.axes}, expected rows, columns and bands"
-      )
+      raise UnusableError(f"axes {page.axes}, expected rows, columns and bands")
     if page.dtype is None:
-      raise _UnusableError("its pixels are of a type that cannot be read")
+      raise UnusableError("its pixels are of a type that cannot be read")
     if dtype is not None and page.dtype != np.dtype(dtype):
-      raise _UnusableError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
-    _check_blocks(page)
+      raise UnusableError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
+    tile_blocks.check_blocks(page)
     return Tile(
       path=path,
       grid=grids.Grid(
@@ -199,13 +198,11 @@ def open_tile(path, dtype=None):
       bands=_read_bands(page),
       is_area=is_area,
       date=_read_date(page),
-      block_height=1 if page.is_memmappable else _block_shape(page)[0],
+      block_height=1
+      if page.is_memmappable
+      else tile_blocks.block_shape(page)[0],
       no_data=_read_no_data(page),
     )
-
-
-class _UnusableError(ValueError):
-  """Why a file is no tile, in words of this module."""
 
 
 @contextlib.contextmanager
@@ -244,7 +241,7 @@ def _open_page(path):
       yield tif.pages.first
   except TileError:
     raise
-  except _UnusableError as error:
+  except UnusableError as error:
     raise TileError(path, str(error)) from error
   except FileNotFoundError:
     raise TileError(path, "no such file") from None
@@ -257,19 +254,6 @@ def _cannot_be_read(error):
   return f"cannot be read ({type(error).__name__}: {text})"
 
 
-def _check_blocks(page):
-  """Checks that a page has the strips or blocks that its size asks for."""
-  height, width = _block_shape(page)
-  blocks = -(-page.imagelength // height) * -(-page.imagewidth // width)
-  if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
-    blocks *= page.samplesperpixel
-  if len(page.dataoffsets) < blocks:
-    raise _UnusableError(
-      f"{page.imagelength} x {page.imagewidth} pixels need {blocks} blocks,"
-      f" found {len(page.dataoffsets)}"
-    )
-
-
 def _read_affine(page):
   """Upper left corner and pixel size, as in tags 33922 and 33550."""
   tags = {
@@ -278,18 +262,16 @@ def _read_affine(page):
   if TRANSFORMATION in tags:
     a, b, _, x, d, e, _, y = tags[TRANSFORMATION][:8]
     if b or d:
-      raise _UnusableError("rotated transform, expected north up")
+      raise UnusableError("rotated transform, expected north up")
     pixel_width, pixel_height, west, north = a, -e, x, y
   elif PIXEL_SCALE in tags and TIEPOINT in tags:
     pixel_width, pixel_height = tags[PIXEL_SCALE][:2]
     col, row, _, x, y, _ = tags[TIEPOINT][:6]
     west, north = x - col * pixel_width, y + row * pixel_height
   else:
-    raise _UnusableError(
-      "no georeference: GeoTIFF tags 33550 and 33922 missing"
-    )
+    raise UnusableError("no georeference: GeoTIFF tags 33550 and 33922 missing")
   if not (pixel_width > 0 and pixel_height > 0):
-    raise _UnusableError(
+    raise UnusableError(
       f"pixel size ({pixel_width}, {pixel_height}), expected north up"
     )
   return west, north, pixel_width, pixel_height
@@ -331,71 +313,3 @@ def _read_no_data(page):
     if limits.min <= value <= limits.max:
       return int(value)
   return None
-
-
-def _block_shape(page):
-  """Rows and columns that are decoded together."""
-  if page.is_tiled:
-    return page.tilelength, page.tilewidth
-  return min(page.rowsperstrip, page.imagelength), page.imagewidth
-
-
-def _read_window(page, row, col, height, width, no_data):
-  """Decodes the strips or blocks that touch a window; bands come last.
-
-  `no_data` stands where a block of a sparse file was never written.
-  """
-  file = page.parent.filehandle
-  ends = np.add(page.dataoffsets, page.databytecounts)
-  if ends.max() > file.size:
-    raise _UnusableError(
-      f"truncated: {file.size} bytes, expected {ends.max()} or more"
-    )
-  if page.is_memmappable and page.dataoffsets[0]:
-    # Uncompressed: no more than the window, however large the strips.
-    whole = page.asarray(out="memmap").reshape(page.shape)
-    if page.axes == "SYX":
-      whole = np.moveaxis(whole, 0, -1)
-    rows, cols = slice(row, row + height), slice(col, col + width)
-    window = np.array(whole[rows, cols], page.dtype)
-    return window.reshape(height, width, page.samplesperpixel)
-  block_height, block_width = _block_shape(page)
-  block_bytes = block_height * block_width * page.dtype.itemsize
-  if page.planarconfig == tifffile.PLANARCONFIG.CONTIG:
-    block_bytes *= page.samplesperpixel
-  if block_bytes > _MAX_BLOCK_BYTES:
-    raise _UnusableError(
-      f"compressed in blocks of {block_height} x {block_width} pixels,"
-      f" {block_bytes >> 20} MiB each; write it anew in smaller ones, for"
-      " instance by gdal_translate -co TILED=YES"
-    )
-  across = -(-page.imagewidth // block_width)
-  down = -(-page.imagelength // block_height)
-  # Planes of one band each, or a single one of all bands.
-  planes = len(page.dataoffsets) // (across * down)
-  # In memory as in the file, so that blocks are copied row by row.
-  bands = page.samplesperpixel // planes
-  window = np.empty((planes, height, width, bands), page.dtype)
-  for plane in range(planes):
-    for y in range(row // block_height, -(-(row + height) // block_height)):
-      for x in range(col // block_width, -(-(col + width) // block_width)):
-        index = (plane * down + y) * across + x
-        offset, count = page.dataoffsets[index], page.databytecounts[index]
-        top, left = y * block_height, x * block_width
-        upper, leftmost = max(top, row), max(left, col)
-        bottom = min(top + block_height, row + height)
-        right = min(left + block_width, col + width)
-        target = window[
-          plane, upper - row : bottom - row, leftmost - col : right - col
-        ]
-        if not count:
-          target[:] = no_data
-          continue
-        file.seek(offset)
-        block, _, _ = page.decode(
-          file.read(count), index, jpegtables=page.jpegtables
-        )
-        target[:] = block[
-          0, upper - top : bottom - top, leftmost - left : right - left
-        ]
-  return window[0] if planes == 1 else np.moveaxis(window[..., 0], 0, -1)

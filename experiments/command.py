@@ -55,8 +55,10 @@ def keep_freed_memory_low() -> None:
   the C library has no `mallopt`, or the user has set the same in
   `GLIBC_TUNABLES`.
   """
+  if sys.platform != "linux":
+    return
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if mallopt is None or sys.platform != "linux":
+  if mallopt is None:
     return
   set_by_user = os.environ.get("GLIBC_TUNABLES", "")
   for name, parameter in (

@@ -7,14 +7,13 @@ import contextlib
 import logging
 import pathlib
 import time
-import zlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from geojax.training import checksums
 from geojax.training.errors import CheckpointError
 
 # Pauses before a failed read is tried again.
@@ -107,8 +106,8 @@ class Checkpointer:
       "state": state,
       "record": {
         "content": record,
-        "checksum": _checksum_of_record(record),
-        "arrays": _checksums(state),
+        "checksum": checksums.of_record(record),
+        "arrays": checksums.of_arrays(state),
       },
     }
     with self._telling_why():
@@ -170,11 +169,11 @@ class Checkpointer:
     number = 1
     while (target := self._damaged_folder / f"{step}-{number}").exists():
       number += 1
-    _sync_processes(f"set_aside_{step}_{number}")
+    _sync_processes(f"set_aside_{step}")
     if jax.process_index() == 0:
       target.parent.mkdir(exist_ok=True)
       (self._folder / str(step)).rename(target)
-    _sync_processes(f"set_aside_done_{step}_{number}")
+    _sync_processes(f"set_aside_done_{step}")
     self._checkpointer.reload()
     return target
 
@@ -214,7 +213,7 @@ class Checkpointer:
     restored, record = loaded["state"], loaded["record"]
     # Sums over arrays that may be spread over all processes: the same result
     # in each of them.
-    for name, value in _checksums(restored).items():
+    for name, value in checksums.of_arrays(restored).items():
       if record["arrays"].get(name) != value:
         raise _DamagedError(f"{name} differs from what was saved")
     return restored, record["content"]
@@ -249,7 +248,7 @@ class Checkpointer:
         raise _DamagedError(_reason(error)) from error
       raise
     record = loaded["record"]
-    if record["checksum"] != _checksum_of_record(record["content"]):
+    if record["checksum"] != checksums.of_record(record["content"]):
       raise _DamagedError("its record differs from what was saved")
     return loaded
 
@@ -356,40 +355,3 @@ def _reason(error):
   words = str(error).strip().split("\n")[0].split(" [tensorstore")[0][:300]
   # A bare StopIteration or KeyError is no sentence.
   return words if " " in words else f"{type(error).__name__}: {words}"
-
-
-def _checksum_of_record(record):
-  return zlib.crc32(repr(sorted(record.items())).encode())
-
-
-def _checksums(state) -> dict[str, int]:
-  """A number for each array that changes with each of its bytes.
-
-  Computed where the arrays are, however they are spread over devices and
-  processes: the same number on any of them.
-  """
-  leaves = jax.tree_util.tree_leaves_with_path(state)
-  sums = _sums_of_words([leaf for _, leaf in leaves])
-  return {
-    jax.tree_util.keystr(path): int(value)
-    for (path, _), value in zip(leaves, np.asarray(sums), strict=True)
-  }
-
-
-@jax.jit
-def _sums_of_words(leaves):
-  return jnp.stack([_sum_of_words(leaf) for leaf in leaves])
-
-
-def _sum_of_words(x):
-  unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
-  words = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
-  # Odd weights, all different: a byte that changes always changes the sum
-  # modulo 2^32, and words that change places do too. No reshape, which would
-  # gather a sharded array.
-  index = jnp.zeros(x.shape, jnp.uint32)
-  for axis, size in enumerate(x.shape):
-    index = index * np.uint32(size) + jax.lax.broadcasted_iota(
-      jnp.uint32, x.shape, axis
-    )
-  return jnp.sum(words * (2 * index + 1), dtype=jnp.uint32)

@@ -12,6 +12,7 @@ import tqdm
 
 from geojax.training import (
   checkpoint,
+  config_check,
   data_info,
   initial_mixture,
   interrupt,
@@ -81,7 +82,7 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
     NonFiniteError: A loss, gradient or parameter is not finite.
     Interrupted: SIGTERM came; what was trained is saved.
   """
-  config_lib.check_config(config)
+  config_check.check_config(config)
   dataset = pipeline.open_dataset(config.data.dir, config.data.name)
   dataset.check_splits()
   with (

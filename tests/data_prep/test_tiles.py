@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from data_prep import grids, tile_writer, tiles
+from data_prep import grids, tile_blocks, tile_writer, tiles
 
 BANDS = ("red", "near <infrared> & more", "altitude")
 DATE = datetime.datetime(2004, 2, 29, 12)
@@ -136,7 +136,7 @@ def test_a_block_too_large_to_decode_is_refused(tmp_path, monkeypatch, pixels):
   path = tmp_path / "tile.tif"
   write(path, pixels, SCALE, TIEPOINT, geo_keys(), compression="zlib")
   tile = dataclasses.replace(tiles.open_tile(path), bands=BANDS)
-  monkeypatch.setattr(tiles, "_MAX_BLOCK_BYTES", 100)
+  monkeypatch.setattr(tile_blocks, "_MAX_BLOCK_BYTES", 100)
   with pytest.raises(tiles.TileError, match=r"gdal_translate -co TILED=YES"):
     tile.read(BANDS)
   write(path, pixels, SCALE, TIEPOINT, geo_keys())

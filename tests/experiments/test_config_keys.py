@@ -122,7 +122,7 @@ _VALUES = {
 # Change nothing where they are allowed: they forbid what turns north down, and
 # centers that are too near to one another.
 _GUARDS = "augment.north_up", "mixture.min_distance_km"
-# Told apart by time alone.
+# Lines of a log that depend on the machine.
 _TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from experiments.configs import base, blue_marble
-from geojax.training import config as config_lib
+from geojax.training import config_check
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _README = (_ROOT / "README.md").read_text()
@@ -38,4 +38,4 @@ def test_the_files_that_are_named_exist():
 
 @pytest.mark.parametrize("module", [base, blue_marble])
 def test_the_configs_can_be_run(module):
-  config_lib.check_config(module.get_config())
+  config_check.check_config(module.get_config())

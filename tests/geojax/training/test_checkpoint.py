@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax.training import checkpoint
+from geojax.training import checkpoint, checksums
 from geojax.training.errors import CheckpointError
 
 
@@ -36,19 +36,19 @@ def workdir(tmp_path):
 
 
 def _restore(workdir, **options):
-  told = []
+  reported = []
   checkpointer = checkpoint.Checkpointer(workdir, keep=2)
-  restored = checkpointer.restore(_state(0), report=told.append, **options)
+  restored = checkpointer.restore(_state(0), report=reported.append, **options)
   steps = checkpointer.steps()
   checkpointer.close()
-  return *restored, told, steps
+  return *restored, reported, steps
 
 
 def test_the_newest_and_the_best_are_kept_and_come_back(workdir):
-  state, record, told, steps = _restore(workdir)
+  state, record, reported, steps = _restore(workdir)
   assert steps == [4, 3, 1]
   assert record == {"step": 4, "best": 0.1, "sums": {"loss": 1 / 3}}
-  assert told == []
+  assert reported == []
   jax.tree.map(np.testing.assert_array_equal, state, _state(4))
   assert _restore(workdir, step=1)[1]["step"] == 1
 
@@ -96,12 +96,12 @@ def _damage(path, how):
 def test_a_checkpoint_whose_bytes_changed_is_set_aside(workdir):
   _damage(_data_file(workdir / "checkpoints/4"), "flip")
   before = _contents(workdir)
-  state, record, told, steps = _restore(workdir)
+  state, record, reported, steps = _restore(workdir)
   assert record["step"] == 3
   jax.tree.map(np.testing.assert_array_equal, state, _state(3))
-  assert "checkpoints/4 is damaged: ['kernel'] differs" in told[0]
-  assert told[1].endswith("checkpoints_damaged/4-1")
-  assert told[-1].endswith("checkpoints/3")
+  assert "checkpoints/4 is damaged: ['kernel'] differs" in reported[0]
+  assert reported[1].endswith("checkpoints_damaged/4-1")
+  assert reported[-1].endswith("checkpoints/3")
   # Out of the way, so that the step can be saved anew; and whole.
   assert steps == [3, 1]
   assert _contents(workdir) == before
@@ -219,19 +219,19 @@ def test_a_record_that_was_altered_is_noticed(workdir, monkeypatch):
   checkpointer = checkpoint.Checkpointer(workdir, keep=2)
   with monkeypatch.context() as patch:
     # That of another record than the one that is written.
-    patch.setattr(checkpoint, "_checksum_of_record", lambda _: 0)
+    patch.setattr(checkpoint.checksums, "of_record", lambda _: 0)
     checkpointer.save(5, _state(5), {"step": 5}, best_step=1)
   checkpointer.close()
-  _, record, told, _ = _restore(workdir)
+  _, record, reported, _ = _restore(workdir)
   assert record["step"] == 4
-  assert "record differs" in told[0]
+  assert "record differs" in reported[0]
 
 
 def test_a_changed_byte_or_place_changes_the_checksum():
   x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
 
   def checksum(values):
-    return checkpoint._checksums({"x": jnp.asarray(values)})["['x']"]
+    return checksums.of_arrays({"x": jnp.asarray(values)})["['x']"]
 
   for byte in range(x.nbytes):
     flipped = bytearray(x.tobytes())

@@ -4,11 +4,12 @@ import ml_collections
 import pytest
 
 from geojax.training import config as config_lib
+from geojax.training import config_check
 from geojax.training.errors import ConfigError
 
 
 def test_the_defaults_can_be_run():
-  config_lib.check_config(config_lib.default_config())
+  config_check.check_config(config_lib.default_config())
 
 
 def test_an_unknown_key_cannot_be_set():
@@ -21,14 +22,14 @@ def test_an_unknown_key_of_a_foreign_config_names_the_nearest():
   config = config_lib.default_config().unlock()
   config.optimizer.learning_rte = 1.0
   with pytest.raises(ConfigError, match=r"learning_rte.*learning_rate'"):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 def test_a_missing_key_is_named():
   config = config_lib.default_config().unlock()
   del config.loss.coords
   with pytest.raises(ConfigError, match=r"loss\.coords"):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -66,17 +67,17 @@ def test_a_bad_value_is_named(key, value, message):
   inner[last] = value
   config = ml_collections.ConfigDict(tree)
   if message is None:
-    config_lib.check_config(config)
+    config_check.check_config(config)
     return
   with pytest.raises(ConfigError, match=message):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 def test_the_best_is_by_density_where_there_is_one():
   config = config_lib.default_config()
   assert config_lib.best_metric(config) == "nll_nats"
   config.loss.coords = "mse"
-  config_lib.check_config(config)
+  config_check.check_config(config)
   assert config_lib.best_metric(config) == "median_km"
   config.best_metric = "geoscore"
   assert config_lib.best_metric(config) == "geoscore"
@@ -87,7 +88,7 @@ def test_weights_that_are_all_zero_are_refused():
   for task in ("coords", "climate", "date"):
     config.loss.weights[task] = 0.0
   with pytest.raises(ConfigError, match=r"weights\.coords.* are all 0"):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 @pytest.mark.parametrize(
@@ -97,20 +98,20 @@ def test_keys_that_a_vit_ignores_are_refused(key, value):
   config = config_lib.default_config()
   config.model.name, config.model.size = "vit", "ti"
   config.model.patch_size = 8
-  config_lib.check_config(config)
+  config_check.check_config(config)
   config.model[key] = value
   with pytest.raises(ConfigError, match=rf"model\.{key} is not used .*'vit'"):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 @pytest.mark.parametrize("turning", ["flip_north_south", "rotate"])
 def test_north_up_forbids_what_turns_north_down(turning):
   config = config_lib.default_config()
   config.augment.north_up = True
-  config_lib.check_config(config)
+  config_check.check_config(config)
   config.augment[turning] = True
   with pytest.raises(ConfigError, match="north_up forbids"):
-    config_lib.check_config(config)
+    config_check.check_config(config)
 
 
 def test_a_saved_config_comes_back(tmp_path):

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from geojax import centers, encodings, mixture
-from geojax.training import config as config_lib
-from geojax.training import logs, loop, pipeline, sharding
+from geojax.training import config_check, logs, loop, pipeline, sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training.errors import ConfigError, DatasetError, NonFiniteError
@@ -330,7 +329,7 @@ def test_weights_and_biases_that_are_not_there_are_named(
   small_config, tmp_path, monkeypatch
 ):
   small_config.wandb_project = "places"
-  monkeypatch.setattr(config_lib.importlib.util, "find_spec", lambda _: None)
+  monkeypatch.setattr(config_check.importlib.util, "find_spec", lambda _: None)
   with pytest.raises(ConfigError, match=r"wandb_project .*geojax\[wandb\]"):
     _train(small_config, tmp_path / "run")
   assert not (tmp_path / "run").exists()

@@ -1,0 +1,270 @@
+"""Which values of a config a run can use; all others are refused by name."""
+
+import difflib
+import importlib.util
+import math
+
+import ml_collections
+
+from geojax import metrics, models
+from geojax.training import config as config_lib
+from geojax.training.errors import ConfigError
+
+CHOICES = {
+  "model.name": ("core", "core_unet", "vit"),
+  "model.norm": ("batch", "group", "layer"),
+  "model.excitation": ("gate", "published"),
+  "model.dtype": ("float32", "bfloat16"),
+  "loss.coords": ("mvmf", "mse"),
+  "mixture.centers": (
+    "fibonacci",
+    "land",
+    "train_subset",
+    "kmeans",
+    "partition",
+  ),
+  "best_metric": (
+    "auto",
+    "median_km",
+    "mean_km",
+    "nll_nats",
+    "geoscore",
+    *(f"acc@{km}km" for km in metrics.RADII_KM),
+    "climate_accuracy",
+    "climate_class_accuracy",
+    "climate_macro_f1",
+    "date_mae_days",
+  ),
+  "parallel": ("jit", "pmap"),
+  "sharding": ("replicated", "fsdp"),
+  "optimizer.schedule": ("constant", "cosine", "restarts", "plateau"),
+  "mixture.decoder": ("largest", "mode", "least_expected_distance"),
+}
+
+# Where the numbers of a config lie.
+RANGES = {
+  **dict.fromkeys(
+    (
+      "num_steps",
+      "log_every",
+      "eval_every",
+      "checkpoint_every",
+      "checkpoints_to_keep",
+      "model_devices",
+      "data.batch_size",
+      "data.eval_batch_size",
+      "model.patch_size",
+      "model.depths",
+      "optimizer.accumulate",
+      "optimizer.restart_period",
+      "optimizer.restart_multiplier",
+      "optimizer.plateau_patience",
+    ),
+    "[1, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "early_stopping_patience",
+      "skip_nonfinite_steps",
+      "trace_steps",
+      "augment.crop_pixels",
+      "augment.band_noise",
+      "loss.weights.coords",
+      "loss.weights.climate",
+      "loss.weights.date",
+      "loss.variances_learning_rate",
+      "mixture.min_distance_km",
+      "mixture.chunk_size",
+      "mixture.log_kappa_learning_rate",
+      "mixture.centers_learning_rate",
+      "mixture.mode_blur_km",
+      "optimizer.warmup_steps",
+      "optimizer.weight_decay",
+    ),
+    "[0, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "mixture.temperature",
+      "optimizer.learning_rate",
+      "optimizer.clip_norm",
+    ),
+    "(0, inf)",
+  ),
+  **dict.fromkeys(
+    (
+      "augment.cut_mix",
+      "model.dropout",
+      "mixture.spacing_mass",
+      "optimizer.ema_decay",
+    ),
+    "[0, 1)",
+  ),
+  "seed": "[0, 4294967296)",
+  # Excitation has a unit for every 16 channels.
+  "model.widths": "[16, inf)",
+  "loss.climate_fine_weight": "[0, 1]",
+  # Three outputs are how a head says that it regresses coordinates.
+  "mixture.num_centers": "[4, inf)",
+  # exp(40) is a spread of a centimetre.
+  "mixture.log_kappa": "[-20, 40]",
+  "optimizer.final_fraction": "[0, 1]",
+  "optimizer.plateau_factor": "(0, 1)",
+}
+
+# Keys that only some choices use: elsewhere they must keep their default, or a
+# user would change them and see nothing change.
+_USED_WITH = {
+  "model.norm": ("model.name", ("core", "core_unet")),
+  "model.excitation": ("model.name", ("core", "core_unet")),
+  "model.depths": ("model.name", ("core", "core_unet")),
+  "model.widths": ("model.name", ("core", "core_unet")),
+  "mixture.min_distance_km": ("mixture.centers", ("train_subset",)),
+  "optimizer.final_fraction": (
+    "optimizer.schedule",
+    ("cosine", "restarts", "plateau"),
+  ),
+  "optimizer.restart_period": ("optimizer.schedule", ("restarts",)),
+  "optimizer.restart_multiplier": ("optimizer.schedule", ("restarts",)),
+  "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
+  "optimizer.plateau_factor": ("optimizer.schedule", ("plateau",)),
+}
+
+
+def check_config(config: ml_collections.ConfigDict) -> None:
+  """Checks keys, types and values before anything is built.
+
+  Args:
+    config: The config of a run.
+
+  Raises:
+    ConfigError: A key is unknown or missing, has another type than its default,
+      or a value that no run can use; names the key and what would do.
+  """
+  known = config_lib.flatten(config_lib.default_config().to_dict())
+  given = config_lib.flatten(config.to_dict())
+  for key in given:
+    if key not in known:
+      near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+      raise ConfigError(f"unknown config key {key!r}; did you mean {near!r}?")
+  for key, default in known.items():
+    if key not in given:
+      raise ConfigError(f"config key {key!r} is missing")
+    value = given[key]
+    if isinstance(default, float) and type(value) is int:
+      continue
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+      if all(type(item) is int for item in value):
+        continue
+      raise ConfigError(f"config.{key} must hold integers, got {value!r}")
+    if type(value) is not type(default):
+      raise ConfigError(
+        f"config.{key} must be of type {type(default).__name__}, like"
+        f" {default!r}; got {value!r}"
+      )
+  for key, choices in CHOICES.items():
+    if given[key] not in choices:
+      raise ConfigError(
+        f"config.{key} must be one of {', '.join(choices)}; got {given[key]!r}"
+      )
+  for key, interval in RANGES.items():
+    values = (
+      given[key] if isinstance(given[key], list | tuple) else [given[key]]
+    )
+    if not all(_lies_in(value, interval) for value in values):
+      raise ConfigError(
+        f"config.{key} must lie in {interval}; got {given[key]!r}"
+      )
+  for key, (other, choices) in _USED_WITH.items():
+    if given[other] not in choices and given[key] != known[key]:
+      raise ConfigError(
+        f"config.{key} is not used where config.{other} is {given[other]!r},"
+        f" but where it is {' or '.join(map(repr, choices))}; leave it at"
+        f" {known[key]!r}"
+      )
+  if given["model.depths"] and given["model.size"] != known["model.size"]:
+    raise ConfigError(
+      "config.model.size is not used where config.model.depths and .widths are"
+      f" given: leave it at {known['model.size']!r}, or set both to ()"
+    )
+  if given["mixture.spacing_mass"] and (
+    given["mixture.log_kappa"] != known["mixture.log_kappa"]
+  ):
+    raise ConfigError(
+      "config.mixture.log_kappa is not used where config.mixture.spacing_mass"
+      f" is above 0; leave it at {known['mixture.log_kappa']}"
+    )
+  weights = "coords", "climate", "date"
+  if not any(given[f"loss.weights.{task}"] for task in weights):
+    raise ConfigError(
+      "config.loss.weights.coords, .climate and .date are all 0: nothing would"
+      " be learned; set one above 0"
+    )
+  first_and_last = tuple(given["trace_steps"])
+  if len(first_and_last) != 2 or first_and_last[0] > first_and_last[1]:
+    raise ConfigError(
+      "config.trace_steps must be the first step and the last, such as (10,"
+      f" 12), or (0, 0) for none; got {given['trace_steps']!r}"
+    )
+  _check_wandb(given["wandb_project"])
+  if given["best_metric"] == "nll_nats" and given["loss.coords"] == "mse":
+    raise ConfigError(
+      "config.best_metric cannot be nll_nats with config.loss.coords = 'mse': a"
+      " regression has no density; take median_km"
+    )
+  if len(given["model.depths"]) != len(given["model.widths"]):
+    raise ConfigError("config.model.depths and .widths differ in length")
+  if given["parallel"] == "pmap" and (
+    given["sharding"] != "replicated" or given["model_devices"] != 1
+  ):
+    raise ConfigError(
+      "config.parallel = 'pmap' holds all on each device; sharding and"
+      " model_devices are for 'jit'"
+    )
+  if given["model_devices"] > 1 and (
+    given["loss.coords"] != "mvmf"
+    or given["mixture.num_centers"] % given["model_devices"]
+  ):
+    raise ConfigError(
+      "config.model_devices spreads a mixture's centers: it must divide"
+      f" config.mixture.num_centers, {given['mixture.num_centers']}, and"
+      " config.loss.coords be 'mvmf'"
+    )
+  if given["augment.north_up"] and (
+    given["augment.flip_north_south"] or given["augment.rotate"]
+  ):
+    raise ConfigError(
+      "config.augment.north_up forbids flip_north_south and rotate; switch"
+      " those off, or north_up if no label depends on orientation"
+    )
+  try:
+    models.create_encoder(config.model)
+  except ValueError as error:
+    raise ConfigError(
+      f"config.model.name is {given['model.name']!r}: {error}"
+    ) from error
+
+
+def _lies_in(value, interval: str) -> bool:
+  """Whether a number is finite and in an interval such as "[0, 1)"."""
+  low, high = (float(end) for end in interval[1:-1].split(","))
+  return (
+    math.isfinite(value)
+    and (low < value or (low == value and interval[0] == "["))
+    and (value < high or (value == high and interval[-1] == "]"))
+  )
+
+
+def _check_wandb(project: str) -> None:
+  if not project:
+    return
+  if any(character in project for character in "/\\#?%:"):
+    raise ConfigError(
+      "config.wandb_project must hold none of / \\ # ? % :, as Weights & Biases"
+      f" asks; got {project!r}"
+    )
+  if importlib.util.find_spec("wandb") is None:
+    raise ConfigError(
+      "config.wandb_project needs Weights & Biases: pip install"
+      " 'geojax[wandb]', or leave it empty"
+    )
