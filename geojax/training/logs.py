@@ -21,7 +21,7 @@ class MetricsLog:
     *,
     step: int,
     evaluated: int,
-    wandb_project: str = "",
+    wandb_run=None,
   ):
     """Opens the logs of a run that goes on after `step`.
 
@@ -32,11 +32,7 @@ class MetricsLog:
       workdir: Folder of the run.
       step: Steps taken by the checkpoint that the run goes on from.
       evaluated: Step of the last evaluation that the checkpoint knows of.
-      wandb_project: Project of Weights & Biases that gets them too, "" for
-        none. A run of that name goes on as one.
-
-    Raises:
-      ConfigError: Weights & Biases does not take the run.
+      wandb_run: As of `start_wandb`; gets the metrics too.
     """
     self._writes = jax.process_index() == 0
     if not self._writes:
@@ -54,25 +50,7 @@ class MetricsLog:
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
     )
-
-    self._wandb = None
-    if wandb_project:
-      # Loaded where it is asked for: an extra, and slow to import.
-      import wandb
-
-      try:
-        self._wandb = wandb.init(
-          project=wandb_project,
-          name=workdir.name,
-          id=workdir.name,
-          resume="allow",
-          dir=workdir,
-        )
-      except wandb.errors.Error as error:
-        raise ConfigError(
-          f"config.wandb_project: {error}. Log in by `wandb login`, or set"
-          " WANDB_MODE=offline"
-        ) from error
+    self._wandb = wandb_run
 
   def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
     """Writes the metrics of a step.
@@ -101,6 +79,39 @@ class MetricsLog:
     self._events.close()
     if self._wandb:
       self._wandb.finish()
+
+
+def start_wandb(workdir: pathlib.Path, project: str):
+  """Starts a run of Weights & Biases; one of that workdir's name goes on.
+
+  Args:
+    workdir: Folder of the run.
+    project: The project, or "" for none.
+
+  Returns:
+    The run; None without a project and in all processes but the first.
+
+  Raises:
+    ConfigError: Weights & Biases does not take the run.
+  """
+  if not project or jax.process_index():
+    return None
+  # An extra, and slow to import.
+  import wandb
+
+  try:
+    return wandb.init(
+      project=project,
+      name=workdir.name,
+      id=workdir.name,
+      resume="allow",
+      dir=workdir,
+    )
+  except wandb.errors.Error as error:
+    raise ConfigError(
+      f"config.wandb_project: {error} Or set WANDB_MODE=offline, or leave it"
+      " empty"
+    ) from error
 
 
 def read_metrics(workdir: pathlib.Path) -> list[dict]:

@@ -134,7 +134,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
     first=so_far.step,
     rows=sharding.local_rows(batch_size, mesh),
   )
-  # What cannot be run leaves the workdir free for what can.
+  wandb_run = logs.start_wandb(workdir, config.wandb_project)
+  # Write these only after set-up has succeeded: what cannot be run leaves the
+  # workdir free for what can.
   first = jax.process_index() == 0
   if first:
     data_info.save(data_info.describe(config.data.name, dataset), workdir)
@@ -151,7 +153,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
     workdir,
     step=so_far.step,
     evaluated=so_far.evaluated,
-    wandb_project=config.wandb_project,
+    wandb_run=wandb_run,
   )
   opened.callback(log.close)
   trace = opened.enter_context(_Trace(workdir, config.trace_steps))

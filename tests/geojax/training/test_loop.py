@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import wandb
 
 from geojax import centers, encodings, mixture
 from geojax.training import config_check, logs, loop, pipeline, sharding
@@ -333,3 +334,20 @@ def test_weights_and_biases_that_are_not_there_are_named(
   with pytest.raises(ConfigError, match=r"wandb_project .*geojax\[wandb\]"):
     _train(small_config, tmp_path / "run")
   assert not (tmp_path / "run").exists()
+
+
+def test_weights_and_biases_without_a_login_leave_the_workdir_free(
+  small_config, tmp_path, monkeypatch
+):
+  def refuse(**_):
+    # As it does without a key; it remembers the mode of the test before.
+    raise wandb.errors.UsageError("No API key configured.")
+
+  small_config.wandb_project = "places"
+  small_config.num_steps = 1
+  with monkeypatch.context() as patch:
+    patch.setattr(wandb, "init", refuse)
+    with pytest.raises(ConfigError, match=r"_project: No API key .*offline"):
+      _train(small_config, tmp_path / "run")
+  small_config.wandb_project = ""
+  _train(small_config, tmp_path / "run")
