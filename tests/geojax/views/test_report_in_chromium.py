@@ -157,7 +157,7 @@ def test_screen_readers_find_names_and_roles(opened):
     "next": ("button", "Next"),
     "previous": ("button", "Previous"),
     "as-map": ("button", "Map"),
-    "globe": ("image", "Globe of 2 test patches coloured by error in km."),
+    "globe": ("image", "Globe of 2 patches coloured by error in km."),
   }
   for name, (role, words) in names.items():
     element = opened.find_element(By.ID, name)
