@@ -10,6 +10,7 @@ import pathlib
 
 import ml_collections
 
+from geojax import files
 from geojax.training.errors import ConfigError
 
 
@@ -180,9 +181,7 @@ def best_metric(config: ml_collections.ConfigDict) -> str:
 
 def save_config(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Writes a config as JSON, whole or not at all."""
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-  partial.replace(path)
+  files.write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
 
 
 def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:

@@ -10,6 +10,7 @@ import pathlib
 
 import numpy as np
 
+from geojax import files
 from geojax.training.errors import ConfigError, DatasetError
 
 FILE = "data.json"
@@ -90,9 +91,7 @@ def save(info: DataInfo, workdir: pathlib.Path) -> None:
         " another --workdir, or build the data set as it was"
       )
     return
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(ours, indent=2) + "\n")
-  partial.replace(path)
+  files.write_text(path, json.dumps(ours, indent=2) + "\n")
 
 
 def load(workdir: pathlib.Path) -> DataInfo:

@@ -6,6 +6,7 @@ import pathlib
 import jax
 import tensorboardX
 
+from geojax import files
 from geojax.training.errors import ConfigError
 
 
@@ -43,9 +44,7 @@ class MetricsLog:
       for line in _lines(path)
       if _step(line) <= (step if _is_of_train(line) else evaluated)
     ]
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(line + "\n" for line in kept))
-    partial.replace(path)
+    files.write_text(path, "".join(line + "\n" for line in kept))
     self._file = path.open("a")
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None

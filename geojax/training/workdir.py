@@ -1,12 +1,11 @@
 """The folder of a run: one config, and one run at a time."""
 
 import contextlib
-import fcntl
-import os
 import pathlib
 
 import jax
 
+from geojax import files
 from geojax.training import config as config_lib
 from geojax.training.errors import ConfigError, WorkdirBusyError
 
@@ -18,9 +17,8 @@ _LOCK_FILE = ".lock"
 def claim(workdir: pathlib.Path):
   """Holds a workdir for as long as the context lasts.
 
-  The lock is the kernel's: it ends with the process that holds it, however that
-  ends, so a killed run leaves nothing to clean up. Of the processes of a run
-  the first one holds it; they all see the same folder.
+  Of the processes of a run the first one holds the lock; they all see the same
+  folder.
 
   Args:
     workdir: Folder of the run; made if it isn't there.
@@ -31,19 +29,14 @@ def claim(workdir: pathlib.Path):
   if jax.process_index():
     yield
     return
-  workdir.mkdir(parents=True, exist_ok=True)
-  with (workdir / _LOCK_FILE).open("a+") as file:
+  with contextlib.ExitStack() as held:
     try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      file.seek(0)
+      held.enter_context(files.lock(workdir / _LOCK_FILE))
+    except files.LockedError as error:
       raise WorkdirBusyError(
-        f"process {file.read().strip()} trains in {workdir}; wait for its end,"
+        f"process {error.holder} trains in {workdir}; wait for its end,"
         " stop it (SIGTERM: it saves first), or take another --workdir"
       ) from None
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
     yield
 
 

@@ -25,7 +25,7 @@ LEVELS = {
   "predict": 6,
 }
 WINGS = {"models", "training", "views"}
-LIGHT = {"sphere", "encodings", "climate"}
+LIGHT = {"sphere", "encodings", "climate", "files"}
 
 
 def modules(*folders):
