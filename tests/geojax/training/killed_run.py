@@ -60,7 +60,7 @@ def _fail_to_read():
   def fail(*_, **__):
     raise OSError(errno.ESTALE, "Stale file handle")
 
-  checkpoint.ocp.load_checkpointables = fail
+  checkpoint.ocp.load = fail
 
 
 def main(workdir, config_path, when, port=None, process_id=None):

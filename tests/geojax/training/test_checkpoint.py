@@ -1,4 +1,4 @@
-"""Checkpoints: whole ones come back, damaged ones are noticed."""
+"""Checkpoints: intact ones are restored, damaged ones are detected."""
 
 import collections
 import errno
@@ -26,11 +26,11 @@ def _state(value):
 
 @pytest.fixture
 def workdir(tmp_path):
-  """A workdir with checkpoints of steps 1, 3, 4; 1 is the best, 2 was."""
+  """A workdir with checkpoints of steps 1, 3, 4, of which 1 is the best."""
   checkpointer = checkpoint.Checkpointer(tmp_path, keep=2)
-  for step, best_step in ((1, 1), (2, 1), (3, 1), (4, 1)):
+  for step in (1, 2, 3, 4):
     record = {"step": step, "best": 0.1, "sums": {"loss": 1 / 3}}
-    checkpointer.save(step, _state(step), record, best_step=best_step)
+    checkpointer.save(step, _state(step), record, best_step=1)
   checkpointer.close()
   return tmp_path
 
@@ -53,8 +53,16 @@ def test_the_newest_and_the_best_are_kept_and_come_back(workdir):
   assert _restore(workdir, step=1)[1]["step"] == 1
 
 
+def test_a_new_best_replaces_the_old_one(workdir):
+  checkpointer = checkpoint.Checkpointer(workdir, keep=1)
+  for step in (5, 6):
+    checkpointer.save(step, _state(step), {"step": step}, best_step=4)
+  checkpointer.close()
+  assert _restore(workdir)[-1] == [6, 4]
+
+
 def test_saves_leave_no_threads_behind(tmp_path):
-  """A thread left by each save would keep what it saved, and memory grow."""
+  """A thread left by each save would keep its arrays in memory."""
   checkpointer = checkpoint.Checkpointer(tmp_path, keep=1)
   counts = {}
   for step in range(1, 24):
@@ -93,7 +101,7 @@ def _damage(path, how):
     path.write_bytes(content)
 
 
-def test_a_checkpoint_whose_bytes_changed_is_set_aside(workdir):
+def test_a_checkpoint_whose_bytes_changed_is_moved_away(workdir):
   _damage(_data_file(workdir / "checkpoints/4"), "flip")
   before = _contents(workdir)
   state, record, reported, steps = _restore(workdir)
@@ -102,12 +110,12 @@ def test_a_checkpoint_whose_bytes_changed_is_set_aside(workdir):
   assert "checkpoints/4 is damaged: ['kernel'] differs" in reported[0]
   assert reported[1].endswith("checkpoints_damaged/4-1")
   assert reported[-1].endswith("checkpoints/3")
-  # Out of the way, so that the step can be saved anew; and whole.
+  # Moved completely, so that the step can be saved again.
   assert steps == [3, 1]
   assert _contents(workdir) == before
 
 
-def test_reading_alone_moves_nothing(workdir):
+def test_a_read_only_checkpointer_moves_nothing(workdir):
   _damage(_data_file(workdir / "checkpoints/4"), "flip")
   checkpointer = checkpoint.Checkpointer(workdir, keep=2, read_only=True)
   _, record = checkpointer.restore(_state(0), report=lambda _: None)
@@ -132,7 +140,7 @@ def test_a_checkpoint_that_cannot_be_read_stays_and_comes_back(
   assert _contents(workdir) == before
   path.write_bytes(whole)
   assert _restore(workdir)[1]["step"] == 4
-  # The way out that the error names.
+  # The remedy that the error names.
   path.unlink()
   (workdir / "checkpoints/4").rename(workdir / "elsewhere")
   assert _restore(workdir)[1]["step"] == 3
@@ -155,7 +163,7 @@ def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
     KeyError("state"),
     MemoryError(),
   )
-  load = checkpoint.ocp.load_checkpointables
+  load = checkpoint.ocp.load
   outcomes = collections.Counter()
   for trial in range(200):
     kind = ("cut", "remove", "flip", "raise")[trial % 4]
@@ -172,7 +180,7 @@ def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
             raise error
           return load(*args, **kwargs)
 
-        patch.setattr(checkpoint.ocp, "load_checkpointables", failing)
+        patch.setattr(checkpoint.ocp, "load", failing)
       else:
         _damage(path, kind)
       expected = _contents(workdir)
@@ -182,17 +190,16 @@ def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
         step = None
       assert _contents(workdir) == expected, (kind, path)
       outcomes[kind, step] += 1
-    # Put back, it is restored.
     for aside in workdir.glob("checkpoints_damaged/4-*"):
       aside.rename(workdir / "checkpoints/4")
     path.write_bytes(original)
     assert _contents(workdir) == whole
   assert _restore(workdir)[1]["step"] == 4
-  # Errors that pass after one or two reads are no errors.
+  # One or two failed reads are retried.
   assert outcomes["raise", 4] > 10
   assert outcomes["raise", None] > 10
   assert outcomes["raise", 3] == 0
-  # Set aside is only what was read and differs.
+  # Only what was read and differs is moved.
   assert outcomes["remove", 3] == outcomes["cut", 3] == 0
   assert outcomes["flip", 3] > 10
 
@@ -215,10 +222,10 @@ def test_another_tree_is_an_error_that_lists_the_keys(workdir):
   assert _contents(workdir) == before
 
 
-def test_a_record_that_was_altered_is_noticed(workdir, monkeypatch):
+def test_a_changed_record_is_detected(workdir, monkeypatch):
   checkpointer = checkpoint.Checkpointer(workdir, keep=2)
   with monkeypatch.context() as patch:
-    # That of another record than the one that is written.
+    # The checksum of another record.
     patch.setattr(checkpoint.checksums, "of_record", lambda _: 0)
     checkpointer.save(5, _state(5), {"step": 5}, best_step=1)
   checkpointer.close()
@@ -242,13 +249,13 @@ def test_a_changed_byte_or_place_changes_the_checksum():
   assert checksum(x.T) != checksum(x)
 
 
-def test_with_no_whole_checkpoint_nothing_is_removed(workdir):
+def test_with_all_checkpoints_damaged_nothing_is_moved(workdir):
   for folder in (workdir / "checkpoints").iterdir():
     _damage(_data_file(folder), "flip")
   before = _contents(workdir)
-  # Nor moved: the run would begin anew the next time.
+  # Nor moved: the next run would start at step 0.
   for _ in range(2):
-    with pytest.raises(CheckpointError, match="is whole, not even step 1"):
+    with pytest.raises(CheckpointError, match="are damaged, down to step 1"):
       _restore(workdir)
   assert _contents(workdir) == before
   assert not (workdir / "checkpoints_damaged").exists()
@@ -265,7 +272,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir):
   resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
   try:
     checkpointer.save(5, large, {"step": 5}, best_step=1)
-    with pytest.raises(CheckpointError, match=r"cannot be written.*make room"):
+    with pytest.raises(CheckpointError, match=r"cannot write.*Free some"):
       checkpointer.close()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
