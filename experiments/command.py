@@ -1,4 +1,4 @@
-"""What the commands share: how one begins, and how it fails."""
+"""Start-up and error handling that all commands share."""
 
 import contextlib
 import ctypes
@@ -11,23 +11,23 @@ from absl import app, logging
 from geojax.training import compilation
 from geojax.training.errors import Interrupted, TrainingError
 
-# Of malloc.h.
+# Constants of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**22
 
 
 @contextlib.contextmanager
 def running(argv):
-  """Runs a command: what a user can set right is one sentence, exit code 1.
+  """Runs a command; prints an error that a user can fix, and exits with 1.
 
-  A run that was asked to stop and saved its state exits with 75, `EX_TEMPFAIL`:
-  it is not done, and the same command goes on.
+  A run that was stopped and saved its state exits with 75 (`EX_TEMPFAIL`): the
+  same command continues it.
 
   Args:
-    argv: The command line without its flags: the command's file alone.
+    argv: The command line without its flags, which is the command's file.
 
   Raises:
-    app.UsageError: If there is more.
+    app.UsageError: There are further arguments.
   """
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]}")
@@ -45,20 +45,16 @@ def running(argv):
 
 
 def keep_freed_memory_low() -> None:
-  """Sets from which size glibc gives freed arrays back to the system.
+  """Makes glibc return freed arrays of over 4 MiB to the system at once.
 
-  Arrays of over 4 MiB go back when they are freed: left to itself, glibc comes
-  to keep those of up to 32 MiB, in a heap for each thread, and the memory of a
-  long run grows (`experiments.benchmarks.soak`). Smaller ones are kept for the
-  next batch: getting pages anew takes ten times as long as scaling and flipping
-  a batch of 2.5 MiB (`experiments.benchmarks.pipeline`). Without effect where
-  the C library has no `mallopt`, or the user has set the same in
-  `GLIBC_TUNABLES`.
+  By default, glibc comes to keep arrays of up to 32 MiB in a heap for each
+  thread, and the memory of a long run grows (`experiments.benchmarks.soak`).
+  Smaller arrays are kept, because new pages take ten times as long as scaling
+  and flipping a batch of 2.5 MiB (`experiments.benchmarks.pipeline`). No effect
+  without `mallopt`; `GLIBC_TUNABLES` takes precedence.
   """
-  if sys.platform != "linux":
-    return
   mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if mallopt is None:
+  if sys.platform != "linux" or mallopt is None:
     return
   set_by_user = os.environ.get("GLIBC_TUNABLES", "")
   for name, parameter in (

@@ -1,8 +1,8 @@
-"""Augmentations: seeded, on the device, one draw an image.
+"""Random augmentations, on the device.
 
-Only those that leave every label right: where, which climate and when are the
-same for a mirrored or turned patch, as long as the config lets it be turned. An
-image's draw depends on its row in the whole batch, not on the device it is on.
+All of them keep the labels valid: place, climate and date of a mirrored or
+rotated patch are unchanged. The draws of an image depend on the key and its row
+in the global batch, not on its device.
 """
 
 import jax
@@ -10,15 +10,15 @@ import jax.numpy as jnp
 
 
 def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
-  """Alters each image by its own draw.
+  """Augments each image with its own random draws.
 
   Args:
     key: Random key.
     images: Scaled, shape `[batch, height, width, bands]`, rows from north to
       south.
-    rows: Number of each image in the whole batch, shape `[batch]`.
-    options: A config's `augment` part: `flip_east_west`, `flip_north_south`,
-      `rotate`, `crop_pixels`, `band_noise`.
+    rows: Index of each image in the global batch, shape `[batch]`.
+    options: The `augment` part of a config: `flip_east_west`,
+      `flip_north_south`, `rotate`, `crop_pixels`, `band_noise`.
 
   Returns:
     Images, shape as given.
@@ -29,70 +29,63 @@ def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
   height, width = images.shape[1:3]
   if options.rotate and height != width:
     raise ValueError(
-      f"augment: images of {height} x {width} pixels cannot"
-      " be turned by right angles; set config.augment.rotate to False"
+      f"augment: images of {height} x {width} pixels cannot be rotated by 90"
+      " degrees; set config.augment.rotate to False"
     )
-  keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-  keys = jax.vmap(lambda key: jax.random.split(key, 6))(keys)
-  wide = (-1, 1, 1, 1)
 
-  def draw(index):
-    return jax.vmap(jax.random.bernoulli)(keys[:, index]).reshape(wide)
+  def augment_one(image, row):
+    keys = jax.random.split(jax.random.fold_in(key, row), 6)
 
-  if options.flip_east_west:
-    images = jnp.where(draw(0), images[:, :, ::-1], images)
-  if options.flip_north_south:
-    images = jnp.where(draw(1), images[:, ::-1], images)
-  if options.rotate:
-    # A quarter turn at random after a half turn at random is each of the four.
-    images = jnp.where(draw(2), images[:, ::-1, ::-1], images)
-    images = jnp.where(draw(3), jnp.rot90(images, axes=(1, 2)), images)
-  if options.crop_pixels:
-    images = jax.vmap(_crop, in_axes=(0, 0, None))(
-      keys[:, 4], images, options.crop_pixels
-    )
-  if options.band_noise:
-    noise = jax.vmap(lambda key: jax.random.normal(key, images.shape[3:]))(
-      keys[:, 5]
-    )
-    images = images + options.band_noise * noise[:, None, None, :]
-  return images
+    def maybe(index, changed):
+      return jnp.where(jax.random.bernoulli(keys[index]), changed, image)
+
+    if options.flip_east_west:
+      image = maybe(0, image[:, ::-1])
+    if options.flip_north_south:
+      image = maybe(1, image[::-1])
+    if options.rotate:
+      # A random half turn, then a random quarter turn: 0, 90, 180 or 270.
+      image = maybe(2, image[::-1, ::-1])
+      image = maybe(3, jnp.rot90(image))
+    if pad := options.crop_pixels:
+      # Shifts by up to `pad` pixels; the border is mirrored.
+      start = jax.random.randint(keys[4], (2,), 0, 2 * pad + 1)
+      padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)), "reflect")
+      image = jax.lax.dynamic_slice(padded, (*start, 0), image.shape)
+    if options.band_noise:
+      noise = jax.random.normal(keys[5], (1, 1, image.shape[-1]))
+      image = image + options.band_noise * noise
+    return image
+
+  return jax.vmap(augment_one)(images, rows)
 
 
 def cut_mix(key: jax.Array, images: jax.Array, *, at_most: float):
-  """Pastes the same window of the image before it into each image.
+  """Replaces one random window in all images by that of the previous image.
 
-  The labels of both count, by their share of the pixels: a place cannot be
-  mixed with another, but its loss can.
+  The loss of a mixed image is the mean of the losses against both labels,
+  weighted by their shares of the pixels.
 
   Args:
     key: Random key.
     images: Shape `[batch, height, width, bands]`.
-    at_most: Largest share of the pixels that is pasted.
+    at_most: Largest share of the pixels that is replaced.
 
   Returns:
-    Images, shape as given, and the share that was pasted, a scalar.
+    Images, shape as given, and the share that was replaced, a scalar.
   """
   height, width = images.shape[1:3]
   share_key, top_key, left_key = jax.random.split(key, 3)
   side = jnp.sqrt(jax.random.uniform(share_key, maxval=at_most))
-  inside = []
-  for size, key in ((height, top_key), (width, left_key)):
+
+  def inside(key, size):
     length = jnp.floor(side * size)
     start = jnp.floor(jax.random.uniform(key) * (size - length + 1))
-    at = jnp.arange(size)
-    inside.append((at >= start) & (at < start + length))
-  pasted = inside[0][:, None] & inside[1][None, :]
+    index = jnp.arange(size)
+    return (index >= start) & (index < start + length)
+
+  window = inside(top_key, height)[:, None] & inside(left_key, width)[None, :]
   mixed = jnp.where(
-    pasted[None, :, :, None], jnp.roll(images, 1, axis=0), images
+    window[None, :, :, None], jnp.roll(images, 1, axis=0), images
   )
-  return mixed, jnp.mean(pasted, dtype=images.dtype)
-
-
-def _crop(key, image, pixels):
-  """Moves an image by up to `pixels` each way; what comes in is mirrored."""
-  padded = jnp.pad(
-    image, ((pixels, pixels), (pixels, pixels), (0, 0)), "reflect"
-  )
-  top, left = jax.random.randint(key, (2,), 0, 2 * pixels + 1)
-  return jax.lax.dynamic_slice(padded, (top, left, 0), image.shape)
+  return mixed, jnp.mean(window, dtype=images.dtype)

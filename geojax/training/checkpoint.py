@@ -18,6 +18,8 @@ from orbax.checkpoint import v1 as ocp
 from geojax.training import checksums
 from geojax.training.errors import CheckpointError
 
+_policies = ocp.training.preservation_policies
+
 # Pauses before a failed read is tried again.
 _WAITS_S = (1.0, 3.0)
 # In TensorStore's error for a block whose own checksum differs.
@@ -64,15 +66,13 @@ class Checkpointer:
     self._folder = (workdir / "checkpoints").absolute()
     self._damaged_folder = (workdir / "checkpoints_damaged").absolute()
     self._saving = None
-    training = ocp.training
-    self._preserved = training.preservation_policies.AnyPreservationPolicy([])
+    # The training loop decides when to save.
+    always = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
+    self._preserved = _policies.AnyPreservationPolicy([])
     try:
-      self._checkpointer = training.Checkpointer(
+      self._checkpointer = ocp.training.Checkpointer(
         self._folder,
-        # The training loop decides when to save.
-        save_decision_policy=training.save_decision_policies.FixedIntervalPolicy(
-          1
-        ),
+        save_decision_policy=always,
         preservation_policy=self._preserved,
         cleanup_tmp_directories=not read_only,
       )
@@ -85,12 +85,10 @@ class Checkpointer:
   def steps(self) -> list[int]:
     """Returns the steps of the checkpoints, newest first, as on process 0."""
     steps = [saved.step for saved in reversed(self._checkpointer.checkpoints)]
-    if jax.process_count() > 1:
-      # A shared folder may show a new checkpoint to one host before another.
-      broadcast = multihost_utils.broadcast_one_to_all
-      count = int(broadcast(np.int32(len(steps))))
-      steps = broadcast(np.resize(np.array(steps, np.int32), count)).tolist()
-    return steps
+    # A shared folder may show a new checkpoint to one host before another.
+    broadcast = multihost_utils.broadcast_one_to_all
+    count = int(broadcast(np.int32(len(steps))))
+    return broadcast(np.resize(np.array(steps, np.int32), count)).tolist()
 
   def save(self, step: int, state, record: dict, *, best_step: int) -> None:
     """Saves a checkpoint in the background.
@@ -104,10 +102,9 @@ class Checkpointer:
     Raises:
       CheckpointError: This checkpoint or the last one cannot be written.
     """
-    policies = ocp.training.preservation_policies
     self._preserved.policies = [
-      policies.LatestN(self._keep),
-      policies.CustomSteps([best_step]),
+      _policies.LatestN(self._keep),
+      _policies.CustomSteps([best_step]),
     ]
     saved = {
       "state": state,
@@ -175,11 +172,11 @@ class Checkpointer:
     number = 1
     while (target := self._damaged_folder / f"{step}-{number}").exists():
       number += 1
-    _sync_processes(f"move_{step}")
+    multihost_utils.sync_global_devices(f"move_{step}")
     if jax.process_index() == 0:
       target.parent.mkdir(exist_ok=True)
       (self._folder / str(step)).rename(target)
-    _sync_processes(f"moved_{step}")
+    multihost_utils.sync_global_devices(f"moved_{step}")
     self._checkpointer.reload()
     return target
 
@@ -198,7 +195,7 @@ class Checkpointer:
         is_damaged = _CHECKSUM_DIFFERS in str(_root_cause(error))
         outcome = _DAMAGED if is_damaged else _UNREADABLE
         why = _reason(error)
-      worst = _worst_of_processes(outcome)
+      worst = multihost_utils.process_allgather(np.int32(outcome)).max()
       if worst < _UNREADABLE or wait_s is None:
         break
       time.sleep(wait_s)
@@ -282,17 +279,6 @@ class _DrainedLoop(uvloop.Loop):
     super().close()
 
 
-def _worst_of_processes(outcome: int) -> int:
-  if jax.process_count() == 1:
-    return outcome
-  return int(np.max(multihost_utils.process_allgather(np.int32(outcome))))
-
-
-def _sync_processes(name):
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(name)
-
-
 def _check_tree(path, saved, expected):
   """Raises unless a checkpoint holds the arrays of the config's model."""
   saved, expected = _describe_arrays(saved), _describe_arrays(expected)
@@ -313,7 +299,7 @@ def _check_tree(path, saved, expected):
     )
 
 
-def _describe_arrays(tree) -> dict[str, str]:
+def _describe_arrays(tree):
   return {
     jax.tree_util.keystr(key, simple=True, separator="/"): (
       f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"

@@ -1,4 +1,4 @@
-"""Checksums of a run's state, by which damage to a checkpoint is noticed."""
+"""Checksums of a run's state, which detect damage to a checkpoint."""
 
 import zlib
 
@@ -8,15 +8,15 @@ import numpy as np
 
 
 def of_record(record: dict) -> int:
-  """A number that changes with what the host remembers."""
+  """Returns the checksum of the state of the host."""
   return zlib.crc32(repr(sorted(record.items())).encode())
 
 
 def of_arrays(state) -> dict[str, int]:
-  """A number for each array that changes with each of its bytes.
+  """Returns the checksum of each array, keyed by its path in the tree.
 
-  Computed where the arrays are, however they are spread over devices and
-  processes: the same number on any of them.
+  Computed on the devices. The result does not depend on how an array is
+  sharded over devices and processes.
   """
   leaves = jax.tree_util.tree_leaves_with_path(state)
   sums = _sums_of_words([leaf for _, leaf in leaves])
@@ -34,9 +34,8 @@ def _sums_of_words(leaves):
 def _sum_of_words(x):
   unsigned = jnp.dtype(f"uint{8 * x.dtype.itemsize}")
   words = jax.lax.bitcast_convert_type(x, unsigned).astype(jnp.uint32)
-  # Odd weights, all different: a byte that changes always changes the sum
-  # modulo 2^32, and words that change places do too. No reshape, which would
-  # gather a sharded array.
+  # With distinct odd weights, a changed byte always changes the sum modulo
+  # 2^32, and so do swapped words. No reshape: it would gather a sharded array.
   index = jnp.zeros(x.shape, jnp.uint32)
   for axis, size in enumerate(x.shape):
     index = index * np.uint32(size) + jax.lax.broadcasted_iota(

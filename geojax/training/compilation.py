@@ -1,8 +1,8 @@
-"""How programs are compiled: the cache, and the options of each platform.
+"""Compilation: the cache of programs and the compiler options of a platform.
 
-Options go with each program, by `jax.jit(compiler_options=...)`. In the
-environment they would hold for every platform, and an XLA flag that a jaxlib
-does not know aborts the process there.
+Options are passed with `jax.jit(compiler_options=...)`. In the environment they
+would apply to all platforms, and an XLA flag that a jaxlib does not know aborts
+the process.
 """
 
 import functools
@@ -12,10 +12,9 @@ import pathlib
 
 import jax
 
-# Of XLA on CPUs (`experiments.benchmarks.train_step`): matrix products by Eigen
-# are faster than by XLA's own library on some processors and not slower on
-# those with AVX-512, where vectors of the whole width take 4 % off core_nano's
-# step.
+# Measured with `experiments.benchmarks.train_step`: Eigen's matrix products are
+# faster than those of XLA's own library on some processors, and not slower with
+# AVX-512, where full-width vectors reduce the time of core_nano's step by 4 %.
 _CPU_OPTIONS = {
   "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_REDUCE",
   "xla_cpu_prefer_vector_width": "512",
@@ -23,22 +22,21 @@ _CPU_OPTIONS = {
 
 
 def enable_cache() -> None:
-  """Keeps compiled programs between runs.
+  """Keeps compiled programs in `~/.cache/geojax/xla` between runs.
 
-  In `$JAX_COMPILATION_CACHE_DIR`, or `~/.cache/geojax/xla`.
+  `$JAX_COMPILATION_CACHE_DIR` takes precedence.
   """
-  if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    return
-  folder = pathlib.Path.home() / ".cache" / "geojax" / "xla"
-  jax.config.update("jax_compilation_cache_dir", str(folder))
+  if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+    folder = pathlib.Path.home() / ".cache" / "geojax" / "xla"
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 @functools.cache
 def options() -> dict[str, str]:
   """Returns the options for `jax.jit(compiler_options=...)`.
 
-  Those that this platform's compiler does not know are left out, with a
-  warning; `{}` on another platform than the CPU.
+  Empty on other platforms than the CPU. Leaves out, with a warning, options
+  that the compiler does not know.
   """
   if jax.default_backend() != "cpu":
     return {}
@@ -48,7 +46,7 @@ def options() -> dict[str, str]:
       jax.jit(lambda: 0.0, compiler_options={name: value}).lower().compile()
     except jax.errors.JaxRuntimeError as error:
       logging.getLogger(__name__).warning(
-        "training goes on without the XLA option %s=%s: %s", name, value, error
+        "training without the XLA option %s=%s: %s", name, value, error
       )
     else:
       known[name] = value

@@ -1,29 +1,29 @@
-"""What a user can set right: messages say what is wrong and the way out."""
+"""Errors that a user can fix; messages name the cause and the remedy."""
 
 
 class TrainingError(Exception):
-  """A run that cannot start or go on."""
+  """A run cannot start or continue."""
 
 
 class ConfigError(TrainingError):
-  """A config that cannot be run, or not in this workdir."""
+  """A config is invalid, or does not fit its workdir or data set."""
 
 
 class DatasetError(TrainingError):
-  """A data set that is not built, or lacks what the run needs."""
+  """A data set is missing, or lacks something that the run needs."""
 
 
 class NonFiniteError(TrainingError):
-  """A loss, gradient or parameter is no finite number."""
+  """A loss, gradient or parameter is not finite."""
 
 
 class CheckpointError(TrainingError):
-  """A checkpoint that cannot be written or read."""
+  """A checkpoint cannot be written or read."""
 
 
 class WorkdirBusyError(TrainingError):
-  """A workdir in which another run is training."""
+  """Another run is training in the workdir."""
 
 
 class Interrupted(Exception):
-  """A run that was asked to stop and saved its state; no failure."""
+  """The run was stopped and saved its state; not a failure."""

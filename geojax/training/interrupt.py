@@ -1,4 +1,4 @@
-"""SIGTERM: the run is asked to stop, and saves."""
+"""SIGTERM: asks the run to save and stop."""
 
 import os
 import signal
@@ -8,36 +8,37 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
-# What is between two looks at the flag (a compilation, a slow disk) may take
-# longer than whoever sent the signal waits.
+# A compilation or a slow disk can delay the next check of the flag for longer
+# than the sender of the signal waits.
 _DEADLINE_S = 25.0
 
 
 class StopRequest:
-  """A context in which SIGTERM is noted instead of ending the process.
+  """A context in which SIGTERM sets a flag instead of ending the process.
 
-  Should the run not have ended 25 seconds after the signal, the process exits
-  as it is, with status 75 (`EX_TEMPFAIL`): its last checkpoint is whole, and
-  the steps since are taken again. Of several processes all stop at the same
-  step, whichever got the signal; there the notice is `jax.distributed`'s.
+  If the context is still active 25 seconds after the signal, the process exits
+  without saving, with status 75 (`EX_TEMPFAIL`). Its last checkpoint is intact,
+  and the next run repeats the steps since. With several processes, all stop
+  after the same step, whichever received the signal; `jax.distributed` handles
+  it there.
   """
 
   def __init__(self):
-    self._noted = False
-    self._looks = 0
+    self._requested = False
+    self._checks = 0
     self._ended = threading.Event()
 
   def __enter__(self):
-    # Signals are the main thread's alone, and JAX's own service has them where
-    # there are several processes.
+    # Only the main thread can handle signals. With several processes, JAX's own
+    # service handles them.
     self._handles = (
       jax.process_count() == 1
       and threading.current_thread() is threading.main_thread()
     )
     if self._handles:
-      self._old = signal.signal(signal.SIGTERM, self._note)
-      # Python calls a handler only between two of its instructions; the byte in
-      # the pipe arrives at once, also in the midst of a compilation.
+      self._old = signal.signal(signal.SIGTERM, self._request)
+      # Python calls a handler only between two bytecode instructions. The byte
+      # in the pipe arrives at once, even during a compilation.
       self._pipe = os.pipe()
       os.set_blocking(self._pipe[1], False)
       self._old_fd = signal.set_wakeup_fd(
@@ -54,21 +55,23 @@ class StopRequest:
       os.close(self._pipe[1])
 
   def noted(self) -> bool:
-    """Tells whether to stop; to be asked equally often by every process."""
-    if jax.process_count() > 1 and not self._noted:
-      self._looks += 1
-      self._noted = multihost_utils.reached_preemption_sync_point(self._looks)
-    return self._noted
+    """Returns whether to stop; all processes must call it equally often."""
+    if jax.process_count() > 1 and not self._requested:
+      self._checks += 1
+      self._requested = multihost_utils.reached_preemption_sync_point(
+        self._checks
+      )
+    return self._requested
 
-  def _note(self, *_):
-    self._noted = True
+  def _request(self, *_):
+    self._requested = True
 
   def _watch(self):
     while data := os.read(self._pipe[0], 1):
       if data[0] == signal.SIGTERM and not self._ended.wait(_DEADLINE_S):
         print(
-          f"stopped {_DEADLINE_S:.0f} s after SIGTERM without another"
-          " checkpoint; the same command goes on from the last one",
+          f"stopped {_DEADLINE_S:.0f} s after SIGTERM without saving. Run the"
+          " same command again to continue from the last checkpoint",
           file=sys.stderr,
           flush=True,
         )

@@ -1,4 +1,4 @@
-"""What a run writes for people: metrics.jsonl, TensorBoard events, a bar."""
+"""Metrics of a run: metrics.jsonl, TensorBoard, Weights & Biases."""
 
 import json
 import pathlib
@@ -11,40 +11,37 @@ from geojax.training.errors import ConfigError
 
 
 class MetricsLog:
-  """`metrics.jsonl`, one object a line, and TensorBoard event files.
+  """Writes `metrics.jsonl`, TensorBoard event files and a wandb run.
 
-  Of several processes the first one writes, the others' logs do nothing.
+  With several processes, only the first one writes.
   """
 
   def __init__(
-    self,
-    workdir: pathlib.Path,
-    *,
-    step: int,
-    evaluated: int,
-    wandb_run=None,
+    self, workdir: pathlib.Path, *, step: int, evaluated: int, wandb_run=None
   ):
-    """Opens the logs of a run that goes on after `step`.
+    """Opens the logs of a run that continues after `step`.
 
-    What comes later is cut off: a run that was killed takes those steps again
-    and would log them twice.
+    Removes later lines: a run that was killed repeats those steps and would log
+    them twice.
 
     Args:
       workdir: Folder of the run.
-      step: Steps taken by the checkpoint that the run goes on from.
-      evaluated: Step of the last evaluation that the checkpoint knows of.
-      wandb_run: As of `start_wandb`; gets the metrics too.
+      step: Steps taken at the restored checkpoint.
+      evaluated: Step of the last evaluation before that checkpoint.
+      wandb_run: A run of `start_wandb`, or None.
     """
     self._writes = jax.process_index() == 0
     if not self._writes:
       return
+    last = {"train": step}
     path = workdir / "metrics.jsonl"
     kept = [
-      line
+      line + "\n"
       for line in _lines(path)
-      if _step(line) <= (step if _is_of_train(line) else evaluated)
+      if (entry := json.loads(line))["step"]
+      <= last.get(entry["split"], evaluated)
     ]
-    files.write_text(path, "".join(line + "\n" for line in kept))
+    files.write_text(path, "".join(kept))
     self._file = path.open("a")
     self._events = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=step + 1 if step else None
@@ -52,26 +49,20 @@ class MetricsLog:
     self._wandb = wandb_run
 
   def write(self, step: int, split: str, metrics: dict[str, float]) -> None:
-    """Writes the metrics of a step.
-
-    Args:
-      step: Steps taken.
-      split: "train", "validation" or "test".
-      metrics: Numbers by name.
-    """
+    """Writes the metrics of a split ("train", "validation" or "test")."""
     if not self._writes:
       return
-    line = {"step": step, "split": split, **metrics}
-    self._file.write(json.dumps(line) + "\n")
+    entry = {"step": step, "split": split, **metrics}
+    self._file.write(json.dumps(entry) + "\n")
     self._file.flush()
-    for name, value in metrics.items():
-      self._events.add_scalar(f"{split}/{name}", value, step)
+    named = {f"{split}/{name}": value for name, value in metrics.items()}
+    for name, value in named.items():
+      self._events.add_scalar(name, value, step)
     if self._wandb:
-      named = {f"{split}/{name}": value for name, value in metrics.items()}
       self._wandb.log({"step": step, **named})
 
   def close(self) -> None:
-    """Flushes and closes the files."""
+    """Flushes and closes all logs."""
     if not self._writes:
       return
     self._file.close()
@@ -81,21 +72,21 @@ class MetricsLog:
 
 
 def start_wandb(workdir: pathlib.Path, project: str):
-  """Starts a run of Weights & Biases; one of that workdir's name goes on.
+  """Starts a run of Weights & Biases, or resumes the one of the workdir.
 
   Args:
-    workdir: Folder of the run.
+    workdir: Folder of the run, whose name identifies it.
     project: The project, or "" for none.
 
   Returns:
     The run; None without a project and in all processes but the first.
 
   Raises:
-    ConfigError: Weights & Biases does not take the run.
+    ConfigError: Weights & Biases refuses the run.
   """
   if not project or jax.process_index():
     return None
-  # An extra, and slow to import.
+  # An optional dependency, and slow to import.
   import wandb
 
   try:
@@ -122,13 +113,5 @@ def _lines(path):
   if not path.exists():
     return []
   text = path.read_text()
-  # A line without its end was being written when the run was killed.
+  # An unfinished last line was being written when the run was killed.
   return text[: text.rfind("\n") + 1].splitlines()
-
-
-def _is_of_train(line):
-  return json.loads(line)["split"] == "train"
-
-
-def _step(line):
-  return json.loads(line)["step"]

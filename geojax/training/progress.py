@@ -1,7 +1,7 @@
-"""What a run remembers on the host: its interval, its best, its patience.
+"""State of a run on the host: log interval, best step, patience.
 
-Part of each checkpoint, so that a run that goes on logs and decides as one that
-never stopped.
+Part of each checkpoint, so that a resumed run logs and decides as one that was
+never interrupted.
 """
 
 import dataclasses
@@ -16,19 +16,19 @@ from geojax.training.errors import NonFiniteError
 
 @dataclasses.dataclass
 class Progress:
-  """A run so far.
+  """Progress of a run.
 
   Attributes:
     step: Steps taken.
     evaluated: Step of the last evaluation on validation.
-    best: Best value of `config.best_metric` so far, None before the first.
-    best_step: Its step.
-    waited: Evaluations since the best.
-    plateau: Evaluations since the best or the last reduction of the rate.
-    rate_scale: Product of the reductions so far.
-    skipped: Steps left out, as not finite.
+    best: Best value of `config.best_metric`, None before the first.
+    best_step: Step of the best value.
+    waited: Evaluations since the best one.
+    plateau: Evaluations since the best one or the last reduction of the rate.
+    rate_scale: Product of the reductions of the learning rate.
+    skipped: Steps skipped because they were not finite.
     sums: Sums of the metrics of the steps since the last log line.
-    count: Number of those steps.
+    count: Number of these steps.
   """
 
   step: int = 0
@@ -43,15 +43,7 @@ class Progress:
   count: int = 0
 
   def judge(self, config, metrics: dict[str, float]) -> bool:
-    """Takes in an evaluation: best so far, patience, rate.
-
-    Args:
-      config: The config of the run.
-      metrics: Those of validation, at `step`.
-
-    Returns:
-      Whether it is the best so far.
-    """
+    """Adds the validation metrics at `step`; returns whether they are best."""
     self.evaluated = self.step
     name = config_lib.best_metric(config)
     value = metrics[name]
@@ -73,82 +65,82 @@ class Progress:
     return False
 
   def is_over(self, config) -> bool:
-    """Tells whether all steps are taken, or patience is at its end."""
+    """Returns whether all steps are taken or patience has run out."""
     patience = config.early_stopping_patience
     return self.step >= config.num_steps or 0 < patience <= self.waited
 
   def add(self, step: int, metrics: dict, *, at_most_skipped: int) -> str:
-    """Takes in the metrics of a step.
+    """Adds the metrics of a step to the sums, unless one is not finite.
 
     Args:
-      step: Its number.
+      step: Number of the step.
       metrics: Scalars; reading them waits for the step.
-      at_most_skipped: How many steps may be left out as not finite.
+      at_most_skipped: How many steps may be skipped.
 
     Returns:
-      "" where all are finite, or what is not.
+      The metrics that are not finite, as text; "" if all are.
 
     Raises:
-      NonFiniteError: One step too many is not finite.
+      NonFiniteError: More steps than allowed are not finite.
     """
     metrics = {name: float(value) for name, value in metrics.items()}
-    wrong = ", ".join(
+    wrong = [
       f"{name} is {value}"
       for name, value in metrics.items()
       if not math.isfinite(value)
-    )
+    ]
     if wrong:
+      message = f"step {step}: {', '.join(wrong)}"
       self.skipped += 1
-      wrong = f"step {step}: {wrong}"
       if self.skipped > at_most_skipped:
-        raise NonFiniteError(wrong)
-      return wrong
+        raise NonFiniteError(message)
+      return message
     for name, value in metrics.items():
       self.sums[name] = self.sums.get(name, 0.0) + value
     self.count += 1
     return ""
 
   def take_means(self) -> dict[str, float]:
-    """Returns the means since the last call, and starts anew."""
+    """Returns the means since the last call and resets the sums."""
     means = {name: total / self.count for name, total in self.sums.items()}
     self.sums, self.count = {}, 0
     return means
 
 
 class Clock:
-  """Time of the steps since the last log line, and that spent on waiting."""
+  """Measures the time of steps and the share spent waiting for batches."""
 
   def __init__(self, config):
     self._batch_size = config.data.batch_size
     self.restart()
 
   def restart(self):
-    """Forgets all that was so far, such as an evaluation."""
+    """Resets the measurement, for example after an evaluation."""
     self._start = time.perf_counter()
-    self._waited, self._steps = 0.0, 0
+    self._waited_s, self._steps = 0.0, 0
 
   def next(self, batches):
-    """Takes the next batch, and the time that it needs."""
+    """Returns the next batch and measures the wait for it."""
     start = time.perf_counter()
     batch = next(batches)
-    self._waited += time.perf_counter() - start
+    self._waited_s += time.perf_counter() - start
     self._steps += 1
     return batch
 
   def read(self) -> dict[str, float]:
-    """Returns speed and share of waiting since the last call."""
-    elapsed = time.perf_counter() - self._start
-    found = {
-      "patches_per_second": self._steps * self._batch_size / elapsed,
-      "data_wait_fraction": self._waited / elapsed,
+    """Returns speed and waiting share since the last call."""
+    elapsed_s = time.perf_counter() - self._start
+    speed = {
+      "patches_per_second": self._steps * self._batch_size / elapsed_s,
+      "data_wait_fraction": self._waited_s / elapsed_s,
     }
     self.restart()
-    return found
+    return speed
 
 
 def learning_rate(config, progress: Progress) -> float:
-  """Returns the rate of the newest step that was not left out."""
+  """Returns the learning rate of the newest step that was not skipped."""
   schedule = optimizers.make_schedule(config, config.optimizer.learning_rate)
-  # A step that is left out is none for the optimizer, whose schedule waits.
+  # A skipped step does not advance the optimizer's schedule.
   taken = progress.step - progress.skipped
   return float(schedule(max(taken - 1, 0))) * progress.rate_scale

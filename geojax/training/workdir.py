@@ -1,4 +1,4 @@
-"""The folder of a run: one config, and one run at a time."""
+"""The folder of a run: it holds one config, and one run at a time."""
 
 import contextlib
 import pathlib
@@ -15,41 +15,27 @@ _LOCK_FILE = ".lock"
 
 @contextlib.contextmanager
 def claim(workdir: pathlib.Path):
-  """Holds a workdir for as long as the context lasts.
+  """Locks a workdir, and creates it if missing, while the context lasts.
 
-  Of the processes of a run the first one holds the lock; they all see the same
-  folder.
-
-  Args:
-    workdir: Folder of the run; made if it isn't there.
+  With several processes, the first one holds the lock.
 
   Raises:
     WorkdirBusyError: Another process trains there.
   """
-  if jax.process_index():
-    yield
-    return
   with contextlib.ExitStack() as held:
     try:
-      held.enter_context(files.lock(workdir / _LOCK_FILE))
+      if jax.process_index() == 0:
+        held.enter_context(files.lock(workdir / _LOCK_FILE))
     except files.LockedError as error:
       raise WorkdirBusyError(
-        f"process {error.holder} trains in {workdir}; wait for its end,"
-        " stop it (SIGTERM: it saves first), or take another --workdir"
+        f"process {error.holder} trains in {workdir}; wait until it ends,"
+        " stop it (SIGTERM makes it save first), or use another --workdir"
       ) from None
     yield
 
 
 def refuse_another(workdir: pathlib.Path, config) -> None:
-  """Raises if a workdir holds the run of another config.
-
-  Args:
-    workdir: Folder of the run.
-    config: The config of the run that is to start.
-
-  Raises:
-    ConfigError: It does; names the keys that differ.
-  """
+  """Raises `ConfigError` if a workdir holds the run of another config."""
   path = workdir / CONFIG_FILE
   if not path.exists():
     return
@@ -60,6 +46,6 @@ def refuse_another(workdir: pathlib.Path, config) -> None:
       for key, (theirs, ours) in differing.items()
     )
     raise ConfigError(
-      f"{workdir} holds a run of another config: {keys}. Take another"
+      f"{workdir} holds a run of another config: {keys}. Use another"
       " --workdir, or remove this one"
     )
