@@ -281,7 +281,15 @@ class _DrainedLoop(uvloop.Loop):
 
 def _check_tree(path, saved, expected):
   """Raises unless a checkpoint holds the arrays of the config's model."""
-  saved, expected = _describe_arrays(saved), _describe_arrays(expected)
+  saved, expected = (
+    {
+      jax.tree_util.keystr(key, simple=True, separator="/"): (
+        f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
+      )
+      for key, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+    for tree in (saved, expected)
+  )
   differing = [
     f"{name} is {saved.get(name, 'missing')} there and"
     f" {expected.get(name, 'missing')} now"
@@ -297,15 +305,6 @@ def _check_tree(path, saved, expected):
       f" version of geojax creates from the config: {shown}. It was left"
       " unchanged. Use the version that wrote it, or another --workdir"
     )
-
-
-def _describe_arrays(tree):
-  return {
-    jax.tree_util.keystr(key, simple=True, separator="/"): (
-      f"{np.dtype(leaf.dtype).name}{list(leaf.shape)}"
-    )
-    for key, leaf in jax.tree_util.tree_leaves_with_path(tree)
-  }
 
 
 def _root_cause(error):

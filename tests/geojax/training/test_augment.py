@@ -1,4 +1,4 @@
-"""Each augmented image is one of the turns that the flags allow, all occur."""
+"""Augmentations: every allowed rotation and flip occurs, and no other."""
 
 import itertools
 
@@ -36,18 +36,18 @@ def _turns(image, flip_east_west, flip_north_south, rotate):
 @pytest.mark.parametrize(
   "flags", list(itertools.product([False, True], repeat=3))
 )
-def test_images_are_turned_as_allowed_and_in_every_way(flags):
+def test_each_allowed_rotation_and_flip_occurs_and_no_other(flags):
   image = np.random.default_rng(0).normal(size=(4, 4, 2)).astype(np.float32)
   images = np.repeat(image[None], 256, axis=0)
   options = dict(zip(FLAGS, flags, strict=True))
   augmented = jax.jit(lambda key: augment(key, images, **options))(
     jax.random.key(0)
   )
-  found = {np.asarray(turned).tobytes() for turned in augmented}
-  assert found == _turns(image, *flags)
+  turned = {np.asarray(image).tobytes() for image in augmented}
+  assert turned == _turns(image, *flags)
 
 
-def test_the_key_alone_decides():
+def test_the_result_depends_only_on_the_key():
   images = np.random.default_rng(0).normal(size=(64, 4, 4, 1))
   options = dict.fromkeys(FLAGS, True)
   first, again, other = (
@@ -57,13 +57,13 @@ def test_the_key_alone_decides():
   assert not np.array_equal(first, other)
 
 
-def test_oblong_images_are_not_turned():
+def test_oblong_images_cannot_be_rotated():
   options = {**dict.fromkeys(FLAGS, False), "rotate": True}
   with pytest.raises(ValueError, match="4 x 6"):
     augment(jax.random.key(0), np.zeros((2, 4, 6, 1)), **options)
 
 
-def test_an_image_is_drawn_by_its_row_wherever_it_is():
+def test_the_draws_of_an_image_depend_on_its_global_row():
   images = np.random.default_rng(0).normal(size=(8, 6, 6, 2))
   options = {**dict.fromkeys(FLAGS, True), "crop_pixels": 2, "band_noise": 0.1}
   key = jax.random.key(0)
@@ -72,19 +72,19 @@ def test_an_image_is_drawn_by_its_row_wherever_it_is():
   np.testing.assert_array_equal(whole[4:], half)
 
 
-def test_a_crop_moves_an_image_by_at_most_so_many_pixels():
+def test_a_crop_shifts_an_image_by_at_most_crop_pixels():
   image = np.arange(64.0).reshape(8, 8, 1)
   cropped = augment(
     jax.random.key(0), np.repeat(image[None], 200, 0), crop_pixels=2
   )
-  # The middle shows how far: rows differ by 8, columns by 1.
+  # The center pixel gives the shift: rows differ by 8, columns by 1.
   moves = {
     tuple(divmod(int(x[3, 3, 0]) - 27 + 18, 8)) for x in np.asarray(cropped)
   }
   assert moves == set(itertools.product(range(5), repeat=2))
 
 
-def test_band_noise_is_one_number_a_band():
+def test_band_noise_is_one_number_per_band():
   images = np.zeros((4000, 2, 2, 3), np.float32)
   noise = np.asarray(augment(jax.random.key(0), images, band_noise=0.5))
   assert np.all(noise == noise[:, :1, :1])
@@ -93,7 +93,7 @@ def test_band_noise_is_one_number_a_band():
   np.testing.assert_allclose(correlation, np.eye(3), atol=0.06)
 
 
-def test_cut_mix_pastes_the_share_that_it_says():
+def test_cut_mix_returns_the_share_that_it_replaces():
   images = np.broadcast_to(
     np.arange(5.0, dtype=np.float32)[:, None, None, None], (5, 16, 16, 1)
   )

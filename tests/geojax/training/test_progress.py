@@ -1,4 +1,4 @@
-"""What a run decides by its evaluations, and remembers."""
+"""Decisions that a run makes from its evaluations."""
 
 import dataclasses
 import json
@@ -49,7 +49,7 @@ def test_each_metric_has_its_direction(name, better, worse):
   assert not metrics.is_better(name, better, better)
 
 
-def test_the_rate_falls_on_a_plateau_down_to_its_floor():
+def test_the_learning_rate_falls_on_a_plateau_down_to_its_minimum():
   progress, config = Progress(), _config()
   rates = []
   for value in (5.0, 6.0, 6.0, 6.0, 6.0, 4.0, 5.0, 5.0, 5.0, 5.0):
@@ -61,7 +61,7 @@ def test_the_rate_falls_on_a_plateau_down_to_its_floor():
   assert other.rate_scale == 1
 
 
-def test_patience_ends_a_run():
+def test_a_run_ends_when_patience_runs_out():
   progress, config = Progress(), _config(early_stopping_patience=2)
   _judge(progress, config, 5.0, 6.0)
   assert not progress.is_over(config)
@@ -71,7 +71,7 @@ def test_patience_ends_a_run():
   assert Progress(step=1000).is_over(_config())
 
 
-def test_means_go_on_after_a_save():
+def test_means_include_the_steps_before_a_save():
   progress = Progress()
   progress.add(1, {"loss": 0.1}, at_most_skipped=0)
   again = Progress(**json.loads(json.dumps(dataclasses.asdict(progress))))
@@ -83,7 +83,7 @@ def test_means_go_on_after_a_save():
   assert progress.sums == {}
 
 
-def test_steps_that_are_not_finite_are_counted():
+def test_nonfinite_steps_are_counted():
   progress = Progress()
   bad = {"loss": 1.0, "coords": float("inf")}
   assert progress.add(3, bad, at_most_skipped=1) == "step 3: coords is inf"
@@ -91,8 +91,8 @@ def test_steps_that_are_not_finite_are_counted():
     progress.add(4, bad, at_most_skipped=1)
 
 
-def test_the_logged_rate_is_that_of_the_newest_step_taken():
-  """A step that is left out does not move the optimizer's schedule."""
+def test_the_logged_rate_is_that_of_the_newest_step_not_skipped():
+  """A skipped step does not advance the optimizer's schedule."""
   config = _config()
   config.optimizer.warmup_steps = 100
   config.optimizer.learning_rate = 1.0
