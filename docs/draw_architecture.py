@@ -80,11 +80,14 @@ def levels(imports):
   """Height of each part: one more than that of the highest it imports.
 
   Raises:
-    RecursionError: If imports go in a circle.
+    ValueError: If imports form a cycle; names it.
   """
 
-  def level(part):
-    return max((level(other) + 1 for other in imports[part]), default=0)
+  def level(part, path=()):
+    path = (*path, part)
+    if part in path[:-1]:
+      raise ValueError(f"imports form a cycle: {' -> '.join(path)}")
+    return max((level(other, path) + 1 for other in imports[part]), default=0)
 
   return {part: level(part) for part in imports}
 
