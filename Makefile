@@ -3,12 +3,13 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DOCS := .venv-docs
 
 # Huge pages take a third off a step of core_atto on a CPU; glibc reads this once,
 # when a process starts.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test lint data clean
+.PHONY: train test lint data docs clean
 
 # Builds the sample data set, trains the base config, evaluates on test.
 train: data
@@ -25,6 +26,17 @@ lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+# The site, in site/; what it needs is in an environment of its own.
+docs: $(DOCS)/ready
+	$(DOCS)/bin/python docs/draw_architecture.py
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet --strict
+
+$(DOCS)/ready: requirements-docs.txt
+	$(PYTHON) -m venv $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet \
+	  --requirement requirements-docs.txt
+	touch $@
+
 # Pinned packages, installed once; the stamp is written last, so an install
 # that was cut off is done again.
 $(VENV)/ready: requirements.txt setup.cfg
@@ -39,4 +51,4 @@ $(VENV)/test-ready: $(VENV)/ready requirements-test.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) data runs
+	rm -rf $(VENV) $(DOCS) data runs site
