@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from geojax import arrays, vmf
-from geojax.decoders import checked, log_joint
+from geojax.mixture.decoders import checked, log_joint
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from geojax.arrays import broadcast, widen
-from geojax.vmf_moments import branches, mean_over_kappa, peak_ratio
+from geojax.vmf.moments import branches, mean_over_kappa, peak_ratio
 
 
 def cap_mass(kappa, angle_rad):

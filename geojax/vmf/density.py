@@ -1,46 +1,18 @@
-"""The von Mises-Fisher distribution on the unit sphere, at any concentration.
-
-    p(x) = kappa / (4 pi sinh kappa) * exp(kappa mu.x)        per steradian
-         = kappa / (2 pi (1 - exp(-2 kappa))) * exp(-kappa h),   h = |x-mu|^2/2
-
-`h` (the chord form of 1 - mu.x) is summed from differences: the dot product of
-float32 unit vectors is off by 6e-8, which times kappa = 1e7 is more than a nat.
-All of it works in float32 or better; narrower inputs are widened first. What is
-jitted here is so for calls outside of any jit, which would compile op by op.
-"""
+"""Log densities of the von Mises-Fisher distribution, and samples of it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from geojax.arrays import check_unit, lead, widen
-from geojax.vmf_caps import cap_mass, depth_of_mass, kappa_for_cap
-from geojax.vmf_moments import (
+from geojax.vmf.caps import depth_of_mass
+from geojax.vmf.moments import (
   LOG_2PI,
   SMALL_KAPPA,
-  entropy,
-  log_normalizer,
-  log_peak,
-  mean_depth,
   mean_resultant_length,
   mean_slope,
   peak_ratio,
 )
-
-__all__ = [
-  "cap_mass",
-  "entropy",
-  "kappa_for_cap",
-  "log_normalizer",
-  "log_peak",
-  "log_prob",
-  "mean_depth",
-  "mean_resultant_length",
-  "pairwise_depth",
-  "pairwise_offsets",
-  "point_at",
-  "sample",
-]
 
 # ln 2 in two parts, the first of 16 bits, so that exponent * part is exact.
 _LN2_HIGH = 0.69313812255859375
