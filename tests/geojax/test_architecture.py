@@ -12,8 +12,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 # A module reaches, through whatever lies between, lower levels alone.
 LEVELS = {
   "sphere": 0,
-  "climate": 0,
-  "encodings": 1,
+  "climate": 1,
+  "encodings": 2,
   "vmf": 1,
   "mixture": 2,
   "centers": 2,
