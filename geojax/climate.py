@@ -1,7 +1,7 @@
 """The Koppen-Geiger legend: 31 zones, 6 classes, their names and colours.
 
-Zone 0 is the sea; zones 1 to 30 are numbered as in Beck et al. A class's zones
-are neighbours in that order, so that a class is a slice of the zones.
+Zone 0 is the sea; zones 1 to 30 are numbered as in Beck et al. The zones of a
+class are consecutive, so that a class is a slice of the zones.
 
 References:
   Beck et al., Present and future Koppen-Geiger climate classification maps at
@@ -11,6 +11,8 @@ References:
 """
 
 import numpy as np
+
+from geojax import sphere
 
 CLASSES = ("sea", "tropical", "arid", "temperate", "cold", "polar")
 
@@ -58,8 +60,8 @@ ZONE_COLORS = np.array([row[3] for row in _LEGEND], np.uint8)
 _EDGES = np.searchsorted(ZONE_TO_CLASS, np.arange(len(CLASSES) + 1)).tolist()
 CLASS_SLICES = tuple(map(slice, _EDGES[:-1], _EDGES[1:]))
 
-# Told apart with any colour vision: Okabe & Ito, Color Universal Design, 2008;
-# sea and polar in greys of unlike lightness.
+# Distinct with any colour vision: Okabe & Ito, Color Universal Design, 2008;
+# sea and polar are greys of different lightness.
 CLASS_COLORS = np.array(
   [
     (205, 219, 230),  # sea
@@ -77,18 +79,15 @@ def class_fractions(zones):
   """Sums zone fractions or probabilities over each class.
 
   Args:
-    zones: One value a zone, NumPy or JAX, shape `[..., 31]`.
+    zones: A value per zone, NumPy or JAX, shape `[..., 31]`.
 
   Returns:
-    One value a class, shape `[..., 6]`.
+    A value per class, shape `[..., 6]`.
 
   Raises:
     ValueError: If the last axis does not have 31 entries.
   """
-  if zones.ndim == 0 or zones.shape[-1] != len(ZONES):
-    raise ValueError(
-      f"zones must have shape [..., {len(ZONES)}], found {tuple(zones.shape)}"
-    )
+  sphere.check_last_dim("zones", zones, len(ZONES))
   xp = zones.__array_namespace__()
   sums = [xp.sum(zones[..., s], axis=-1) for s in CLASS_SLICES]
   return xp.stack(sums, axis=-1)

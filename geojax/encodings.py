@@ -1,8 +1,8 @@
 """Label encodings: coordinates, day of year and the 36-number geo label.
 
-Everything lies in [0, 1], so that a sigmoid head can reach it, and is
-continuous across the date line and New Year. Like `sphere`, written on the
-array's own namespace: NumPy stays NumPy, JAX traces.
+Codes lie in [0, 1], within the range of a sigmoid head, and are continuous
+across the date line and New Year. NumPy stays NumPy and JAX traces, as in
+`sphere`.
 """
 
 from geojax import climate as climate_legend
@@ -16,11 +16,11 @@ COORDS = slice(31, 34)
 DATE = slice(34, 36)
 LABEL_DIM = 36
 
-# A patch with at least this fraction of sea shows open water alone, off which
-# neither place nor date can be read.
+# A patch with at least this fraction of sea shows only open water, from which
+# neither place nor date can be predicted.
 SEA_PATCH_FRACTION = 0.95
 
-# A day decoded from float32 errs by up to 1e-5; so much below 1 it is day 1.
+# Decoding in float32 errs by up to 1e-5 days: down to this below 1 is day 1.
 _DAY_TOLERANCE = 1e-4
 
 
@@ -29,7 +29,7 @@ def encode_coordinates(lat_deg, lon_deg):
 
   Args:
     lat_deg: Latitudes in degrees north, in [-90, 90], shape `[...]`.
-    lon_deg: Longitudes in degrees east, any turn, shape `[...]`.
+    lon_deg: Longitudes in degrees east, of any range, shape `[...]`.
 
   Returns:
     Codes in [0, 1], shape `[..., 3]`.
@@ -42,13 +42,13 @@ def encode_coordinates(lat_deg, lon_deg):
 
 
 def decode_coordinates(code):
-  """Decodes places, of predicted codes too: any code is a place.
+  """Inverts `encode_coordinates`; any code decodes, predictions included.
 
-  The latitude is clipped; the longitude is the direction of its two numbers,
-  0 where they point nowhere.
+  The latitude is clipped. The longitude is the direction of the last two
+  numbers, 0 where they have none.
 
   Args:
-    code: Codes as of `encode_coordinates`, shape `[..., 3]`.
+    code: Codes, shape `[..., 3]`.
 
   Returns:
     `lat_deg` in [-90, 90] and `lon_deg` in (-180, 180], each `[...]`.
@@ -64,14 +64,7 @@ def decode_coordinates(code):
 
 
 def coordinates_to_unit(code):
-  """Unit vectors of encoded places.
-
-  Args:
-    code: Codes as of `encode_coordinates`, shape `[..., 3]`.
-
-  Returns:
-    Unit vectors, shape `[..., 3]`.
-  """
+  """Unit vectors `[..., 3]` of encoded places `[..., 3]`."""
   return sphere.latlon_to_unit(*decode_coordinates(code))
 
 
@@ -79,8 +72,8 @@ def encode_day_of_year(day):
   """Encodes days: ((sin d + 1)/2, (cos d + 1)/2) with d = 2 pi day/365.
 
   Args:
-    day: Days of the year, 1 is 1 January, 365 is 31 December (366, of a leap
-      year, is coded as day 1), shape `[...]`.
+    day: Days of the year; 1 is 1 January, 365 is 31 December and a leap year's
+      366 has the code of day 1. Shape `[...]`.
 
   Returns:
     Codes in [0, 1], shape `[..., 2]`.
@@ -91,10 +84,10 @@ def encode_day_of_year(day):
 
 
 def decode_day_of_year(code):
-  """Decodes days of the year; a day below 1 belongs to the year's end.
+  """Inverts `encode_day_of_year`; 365 is added to days below 1.
 
   Args:
-    code: Codes as of `encode_day_of_year`, shape `[..., 2]`.
+    code: Codes, shape `[..., 2]`.
 
   Returns:
     Days in [1, 366), shape `[...]`.
@@ -134,10 +127,7 @@ def encode_label(climate, lat_deg, lon_deg, day):
 
 
 def split_label(label):
-  """Splits geo labels into their parts.
-
-  Args:
-    label: Labels, shape `[..., 36]`.
+  """Splits geo labels `[..., 36]` into their parts.
 
   Returns:
     A dict of `climate` `[..., 31]`, `coords` `[..., 3]` and `date` `[..., 2]`.
@@ -154,13 +144,13 @@ def split_label(label):
 
 
 def is_sea_patch(climate):
-  """Tells which patches are open sea and count for the climate loss alone.
+  """Returns which patches are open sea, and count for the climate loss alone.
 
   Args:
     climate: Fraction of the patch in each climate zone, shape `[..., 31]`.
 
   Returns:
-    Booleans, True where the sea's fraction is 0.95 or more, shape `[...]`.
+    Booleans, True where the fraction of sea is 0.95 or more, shape `[...]`.
 
   Raises:
     ValueError: If the last axis does not have 31 entries.

@@ -1,7 +1,7 @@
 """Points on the unit sphere: conversions, distances and equal-area grids.
 
-Written on the array's own namespace: NumPy arrays stay NumPy (and float64
-stays float64), JAX arrays trace, and importing this module loads no JAX.
+Functions use the array's own namespace: NumPy arrays stay NumPy (float64 stays
+float64), JAX arrays trace, and importing this module does not load JAX.
 
 The axes are geocentric: x points to 0N 0E, y to 0N 90E, z to the North Pole.
 """
@@ -18,15 +18,8 @@ EARTH_RADIUS_KM = 6371.0088
 def as_floats(*values):
   """Returns the array namespace of the values, then the values as its floats.
 
-  JAX wins over NumPy where both occur. Integers, Python scalars and floats
-  narrower than 32 bits become the namespace's default float.
-
-  Args:
-    *values: NumPy or JAX arrays, Python scalars or lists.
-
-  Returns:
-    `xp, *arrays`: the namespace, and each value as an array of float32 or
-    float64 of it.
+  JAX wins over NumPy where both occur. float32 and float64 are kept; all else
+  (integers, Python scalars, lists, narrower floats) becomes the default float.
   """
   spaces = [
     v.__array_namespace__() for v in values if hasattr(v, "__array_namespace__")
@@ -48,8 +41,8 @@ def check_last_dim(name, x, expected):
 def sin_cos_deg(angle_deg):
   """Sine and cosine of an angle in degrees, exact at multiples of 90.
 
-  The angle is reduced to [-45, 45] before it meets the rounded pi, so that the
-  poles have no longitude and 180E is 180W, in float32 too.
+  The angle is reduced to [-45, 45] before it is multiplied by the rounded pi,
+  so that a pole is one point and 180E equals 180W, in float32 too.
 
   Args:
     angle_deg: Angles in degrees, shape `[...]`.
@@ -70,19 +63,12 @@ def sin_cos_deg(angle_deg):
 
 
 def angle_deg(sin, cos):
-  """Angle in (-180, 180] of the direction `(cos, sin)`, of any length.
+  """Angle in degrees, in (-180, 180], of vectors `(cos, sin)` of any length.
 
-  0 with gradient 0 where the direction has no length (a pole's longitude).
-
-  Args:
-    sin: Values of shape `[...]`.
-    cos: Values of shape `[...]`.
-
-  Returns:
-    Angles in degrees, shape `[...]`.
+  0 with gradient 0 where the length is 0 (a pole's longitude).
   """
   xp, sin, cos = as_floats(sin, cos)
-  # arctan2 has no derivative at (0, 0), nor where the squares in it underflow.
+  # arctan2 has no derivative at (0, 0) or where the squares in it underflow.
   # Guarding its inputs, not its output, keeps 0 * inf = NaN out of gradients.
   nowhere = sin * sin + cos * cos == 0
   sin, cos = xp.where(nowhere, 0.0, sin), xp.where(nowhere, 1.0, cos)
@@ -103,7 +89,7 @@ def latlon_to_unit(lat_deg, lon_deg):
 
   Args:
     lat_deg: Latitudes in degrees north, in [-90, 90], shape `[...]`.
-    lon_deg: Longitudes in degrees east, any turn, shape `[...]`.
+    lon_deg: Longitudes in degrees east, of any range, shape `[...]`.
 
   Returns:
     Unit vectors, shape `[..., 3]`.
@@ -116,9 +102,9 @@ def latlon_to_unit(lat_deg, lon_deg):
 
 
 def unit_to_latlon(x):
-  """Latitudes and longitudes of vectors; their length does not matter.
+  """Latitudes and longitudes of vectors of any length.
 
-  At the poles the longitude is 0, and so is its gradient.
+  At the poles the longitude is 0 with gradient 0.
 
   Args:
     x: Vectors, shape `[..., 3]`.
@@ -138,9 +124,9 @@ def unit_to_latlon(x):
 def great_circle_km(a, b):
   """Great-circle distance between unit vectors: 2 R atan2(|a - b|, |a + b|).
 
-  Well conditioned from coincident to antipodal points, where arccos(a.b) loses
-  half the digits (5 km in float32) and its gradient is infinite. At either end
-  the gradient is 0.
+  Well conditioned up to coincident and antipodal points, where arccos(a.b)
+  loses half the digits (5 km in float32) and has an infinite gradient; here the
+  gradient is 0 at both.
 
   Args:
     a: Unit vectors, shape `[..., 3]`.
@@ -185,8 +171,8 @@ def fibonacci_lattice(num_points):
 def equal_area_grid(num_cells):
   """Centers of n cells of equal area, 4 pi/n steradian each.
 
-  Bands of latitude about as high as their cells are wide; each band's height
-  is set by its number of cells, which makes the areas exactly equal.
+  Bands of latitude are about as high as their cells are wide; the number of
+  cells in a band sets its exact height, so that all areas are equal.
 
   Args:
     num_cells: Number of cells n, at least 1.
@@ -212,7 +198,7 @@ def equal_area_index(x, num_cells):
   """Index of the cell of `equal_area_grid(num_cells)` that holds each point.
 
   Args:
-    x: Unit vectors, array-like (taken to NumPy), shape `[..., 3]`.
+    x: Unit vectors, converted to NumPy, shape `[..., 3]`.
     num_cells: Number of cells of the grid, at least 1.
 
   Returns:
@@ -231,7 +217,7 @@ def equal_area_index(x, num_cells):
 
 
 def _band_starts(num_cells):
-  """First cell of each band of the equal-area grid, and `num_cells` at last."""
+  """First cell of each band of the equal-area grid, then `num_cells`."""
   _check_count("num_cells", num_cells)
   side_rad = math.sqrt(4 * math.pi / num_cells)
   num_bands = max(1, round(math.pi / side_rad))
@@ -240,7 +226,6 @@ def _band_starts(num_cells):
 
 
 def _from_z_and_turns(z, turns):
-  """Unit vectors from heights and longitudes in turns."""
   lon_rad = 2 * math.pi * turns
   rho = np.sqrt((1 - z) * (1 + z))
   return np.stack([rho * np.cos(lon_rad), rho * np.sin(lon_rad), z], axis=-1)

@@ -139,7 +139,7 @@ def default_config() -> ml_collections.ConfigDict:
   # surer of its centers than it should be on places it never saw; the right
   # value is the one of least `nll_nats` on validation.
   config.mixture.temperature = 1.0
-  # How one place is read off the mixture, see geojax/mixture.py.
+  # How one place is read off the mixture, see geojax/mixture/decoders.py.
   config.mixture.decoder = "least_expected_distance"
   # For the decoder "mode": the mixture is blurred by this standard deviation
   # before the highest point is sought.

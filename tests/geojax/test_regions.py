@@ -68,6 +68,16 @@ def test_regions_of_ignorance_are_shares_of_the_sphere():
   assert np.all((level >= 0) & (level <= 1))
 
 
+def test_the_last_point_counts_by_the_share_that_the_level_needs():
+  x, logits, mu, _ = _case(2, 3, 8, 0)
+  flat = np.full(8, -30, np.float32)
+  _, _, area_sr = mixture.credible_regions(
+    x, logits, mu, flat, masses=(0.03, 0.75), num_points=10
+  )
+  expected = 4 * np.pi * np.array([[0.03, 0.75]] * 3)
+  np.testing.assert_allclose(area_sr, expected, rtol=1e-4)
+
+
 def test_no_masses_no_regions():
   x, logits, mu, log_kappa = _case(3, 3, 8, np.full(8, 4.0))
   level, log_density, area_sr = mixture.credible_regions(

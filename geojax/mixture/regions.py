@@ -1,17 +1,16 @@
-"""Credible regions of a mixture: where its mass is densest, and how large.
+"""Credible regions of a mixture, over points of equal mass.
 
-All take the logits and parameters of `mixture.log_prob` and run under jit; no
-gradient flows through them.
+All functions take the logits and parameters of `mixture.log_prob` and run under
+jit; no gradient flows through them.
 """
 
 import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from geojax import arrays, vmf
-from geojax.decoders import checked, log_joint
+from geojax import arrays, cell_regions, vmf
+from geojax.mixture.decoders import checked, log_joint
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
 
@@ -19,19 +18,17 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 def credible_level(x, logits, mu, log_kappa, *, num_points=512):
   """Mass of all that is denser than the density at x.
 
-  The least credible level whose region of highest density holds x: 0 at the
-  mode, 1 where nothing is less dense. For x drawn from the mixture it is
-  uniform in [0, 1], which tests a model's calibration.
-
-  Taken over points of equal mass, see `credible_regions`; the error is below
-  1/num_points for one component and of that order for several.
+  This is the least level whose credible region holds x: 0 at the mode, 1 where
+  nothing is less dense. For x drawn from the mixture it is uniform in [0, 1],
+  which tests a model's calibration. The error is below 1/num_points for one
+  component and of that order for several.
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
     logits: Mixture logits, shape `[batch, centers]`.
     mu: Centers, unit vectors, shape `[centers, 3]`.
     log_kappa: Logs of the concentrations, shape `[centers]`.
-    num_points: Number of points, one at a time.
+    num_points: Number of points of equal mass, see `credible_regions`.
 
   Returns:
     Values in [0, 1], shape `[batch]`.
@@ -47,24 +44,22 @@ def credible_regions(
 ):
   """Credible level of x, and the regions of highest density of given masses.
 
-  Taken over points that stand for equal masses of the mixture itself: the
-  weights laid end to end are cut into equal parts; a part's place within its
-  weight gives the mass of the cap about that center, the golden ratio the
-  azimuth. So narrow components are resolved as well as wide ones. A region's
-  threshold is a quantile of the densities at the points, its area the mean of
-  1/density over the points inside of it, times its mass: off by some percent
-  for one example of many components, and by less in the mean of several.
+  `cell_regions` over points of equal mass. The weights laid end to end are cut
+  into equal parts; a part's place within its weight gives the mass of the cap
+  about that center, the golden ratio the azimuth. So narrow components are
+  resolved as well as wide ones. An area is off by some percent for one example
+  of many components, and by less in the mean of several.
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
     logits: Mixture logits, shape `[batch, centers]`.
     mu: Centers, unit vectors, shape `[centers, 3]`.
     log_kappa: Logs of the concentrations, shape `[centers]`.
-    masses: The regions' masses, in (0, 1).
-    num_points: Number of points, one at a time.
+    masses: The regions' masses (levels), in (0, 1).
+    num_points: Number of points; the density is taken at one at a time.
 
   Returns:
-    `level`, as of `credible_level`, shape `[batch]`; `log_density`, the least
+    `level`, see `credible_level`, shape `[batch]`; `log_density`, the least
     in each region, in nats per steradian, shape `[batch, masses]`; `area_sr`,
     each region's area in steradians, at most 4 pi, shape `[batch, masses]`.
   """
@@ -84,15 +79,17 @@ def credible_regions(
   at_points = jax.lax.map(
     lambda j: log_prob(point_at(j)), jnp.arange(num_points, dtype=mu.dtype)
   )
-  denser = at_points > log_prob(x)[None, :]
-  level = jnp.mean(denser, axis=0, dtype=mu.dtype)
-  densest_first = -jnp.sort(-at_points, axis=0)
-  last = (
-    np.array([max(1, round(mass * num_points)) for mass in masses], int) - 1
+  mass = jnp.full_like(at_points.T, 1 / num_points)
+  level = cell_regions.level_of_density(log_prob(x), mass, at_points.T)
+  densest_first = -jnp.sort(-at_points.T, axis=-1)
+  share = cell_regions.shares(mass, masses)
+  log_density = jnp.where(share > 0, densest_first[:, None], jnp.inf)
+  area_sr = jnp.sum(share * (mass * jnp.exp(-densest_first))[:, None], axis=-1)
+  return (
+    level,
+    jnp.min(log_density, axis=-1),
+    jnp.minimum(area_sr, 4 * math.pi),
   )
-  log_density = densest_first[last]
-  area_sr = jnp.cumsum(jnp.exp(-densest_first), axis=0)[last] / num_points
-  return level, log_density.T, jnp.minimum(area_sr, 4 * math.pi).T
 
 
 def _equal_masses(logits, mu, kappa, num_points):

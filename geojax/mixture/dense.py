@@ -1,11 +1,4 @@
-"""Mixtures of von Mises-Fisher distributions (MvMF) on the unit sphere.
-
-    p(x) = sum_i softmax(logits)_i vMF(x; mu_i, exp(log_kappa_i))
-
-The logits come from a model, one row per example; the centers `mu` and their
-`log_kappa` are shared by all examples and may be learned. To raise or lower the
-temperature T, pass `logits / T`.
-"""
+"""The log density of mixtures whose logits are at hand, and its gradients."""
 
 import functools
 import math
@@ -14,27 +7,6 @@ import jax
 import jax.numpy as jnp
 
 from geojax import arrays, vmf
-from geojax.decoders import (
-  decode_largest,
-  decode_least_expected_distance,
-  decode_mode,
-  probability_map,
-)
-from geojax.fused import fused_log_prob
-from geojax.regions import credible_level, credible_regions
-
-__all__ = [
-  "credible_level",
-  "credible_regions",
-  "decode_largest",
-  "decode_least_expected_distance",
-  "decode_mode",
-  "fused_log_prob",
-  "log_prob",
-  "mean_logits",
-  "normalize_centers",
-  "probability_map",
-]
 
 # Sums over the batch are taken over groups of so many rows first: as many as a
 # cache takes in at once when rows are a power of two apart.

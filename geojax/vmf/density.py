@@ -1,48 +1,20 @@
-"""The von Mises-Fisher distribution on the unit sphere, at any concentration.
-
-    p(x) = kappa / (4 pi sinh kappa) * exp(kappa mu.x)        per steradian
-         = kappa / (2 pi (1 - exp(-2 kappa))) * exp(-kappa h),   h = |x-mu|^2/2
-
-`h` (the chord form of 1 - mu.x) is summed from differences: the dot product of
-float32 unit vectors is off by 6e-8, which times kappa = 1e7 is more than a nat.
-All of it works in float32 or better; narrower inputs are widened first. What is
-jitted here is so for calls outside of any jit, which would compile op by op.
-"""
+"""Log densities of the von Mises-Fisher distribution, and samples of it."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from geojax.arrays import check_unit, lead, widen
-from geojax.vmf_caps import cap_mass, depth_of_mass, kappa_for_cap
-from geojax.vmf_moments import (
+from geojax.arrays import check_unit, widen
+from geojax.vmf.caps import depth_of_mass
+from geojax.vmf.moments import (
   LOG_2PI,
   SMALL_KAPPA,
-  entropy,
-  log_normalizer,
-  log_peak,
-  mean_depth,
   mean_resultant_length,
   mean_slope,
   peak_ratio,
 )
 
-__all__ = [
-  "cap_mass",
-  "entropy",
-  "kappa_for_cap",
-  "log_normalizer",
-  "log_peak",
-  "log_prob",
-  "mean_depth",
-  "mean_resultant_length",
-  "pairwise_depth",
-  "pairwise_offsets",
-  "point_at",
-  "sample",
-]
-
-# ln 2 in two parts, the first of 16 bits, so that exponent * part is exact.
+# ln 2 in two parts, the first of 16 bits: exponents times it are exact.
 _LN2_HIGH = 0.69313812255859375
 _LN2_LOW = float(np.log(2.0)) - _LN2_HIGH
 
@@ -50,12 +22,12 @@ _LN2_LOW = float(np.log(2.0)) - _LN2_HIGH
 def log_prob(x, mu, kappa):
   """Log density: log(kappa/(4 pi sinh kappa)) + kappa mu.x, per steradian.
 
-  Computed in the chord form with compensated sums: exact to about one rounding
-  for kappa from 0 (uniform, -log 4 pi) to 1e8 and beyond. Off the sphere, it
-  is the chord form that is continued: the gradient by `x` is kappa (mu - x) and
-  by `mu` kappa (x - mu). Their components along the sphere are those of every
-  other form; those across it are an artefact of the form, and small here, so
-  that rounding does not drown the component along the sphere.
+  Computed in the chord form with compensated sums: accurate to about one
+  rounding for kappa from 0 (uniform, -log 4 pi) to 1e8 and beyond. The chord
+  form also defines the density off the sphere: the gradients are kappa (mu - x)
+  by `x` and kappa (x - mu) by `mu`. Tangential components are those of any
+  other form; radial ones depend on the form, and are small here, so that their
+  rounding does not swamp the tangential ones.
 
   Args:
     x: Unit vectors, shape `[..., 3]`.
@@ -83,25 +55,25 @@ def log_prob(x, mu, kappa):
       f"x {x.shape}, mu {mu.shape}, kappa {kappa.shape}"
     ) from None
   rank = len(shape)
-  return _log_prob(lead(x, rank + 1), lead(mu, rank + 1), lead(kappa, rank))
+  x, mu = _prepend_axes(x, rank + 1), _prepend_axes(mu, rank + 1)
+  return _log_prob(x, mu, _prepend_axes(kappa, rank))
 
 
 def sample(key, mu, kappa, shape=()):
-  """Draws unit vectors: the inverse CDF of mu.x, exact on the sphere.
+  """Draws unit vectors by the inverse CDF of mu.x.
 
-  Differentiable by `mu` and `kappa` (reparameterised). Exact down to the
-  uniform distribution at kappa = 0; at kappa = 1e8 and beyond the samples are
-  as fine as the rounding of `mu` lets them be.
+  Differentiable by `mu` and `kappa` (reparameterized). Exact from kappa = 0
+  (uniform) up; from kappa = 1e8 on the rounding of `mu` limits the resolution.
 
   Args:
     key: A JAX random key.
     mu: Mean directions, unit vectors, shape `[..., 3]`.
     kappa: Concentrations, >= 0, dimensionless, shape `[...]`.
-    shape: Shape of the draws per distribution, put in front.
+    shape: Shape of the draws per distribution.
 
   Returns:
-    Unit vectors, shape `[*shape, ..., 3]`, `...` being the broadcast of the
-    arguments' `[...]`.
+    Unit vectors, shape `[*shape, ..., 3]`, with the arguments' `[...]`
+    broadcast.
 
   Raises:
     ValueError: If `mu` is not `[..., 3]` or, outside jit, not of unit length.
@@ -118,7 +90,7 @@ def sample(key, mu, kappa, shape=()):
   mu = jnp.broadcast_to(mu, (*full, 3))
   kappa = jnp.broadcast_to(kappa, full)
   mass_key, turn_key = jax.random.split(key)
-  # Half a step up: never 0, where a square root has no derivative.
+  # Shifted by half a step off 0, where a square root has no derivative.
   mass = jax.random.uniform(mass_key, full, kappa.dtype)
   mass = mass + float(jnp.finfo(kappa.dtype).eps) / 2
   turn = jax.random.uniform(turn_key, full, kappa.dtype)
@@ -126,10 +98,10 @@ def sample(key, mu, kappa, shape=()):
 
 
 def point_at(mu, kappa, mass, turn):
-  """The point on the rim of the cap that holds that mass, at that azimuth.
+  """The point at a given azimuth on the rim of the cap of a given mass.
 
-  Of uniform `mass` and `turn` it makes a vMF sample; of a lattice of them,
-  points that represent the distribution.
+  Uniform `mass` and `turn` give a vMF sample, a lattice of them representative
+  points.
 
   Args:
     mu: Mean directions, unit vectors, shape `[..., 3]`.
@@ -151,10 +123,14 @@ def point_at(mu, kappa, mass, turn):
   return mu - depth[..., None] * mu + radius[..., None] * across
 
 
+def _prepend_axes(x, rank):
+  return x.reshape((1,) * (rank - x.ndim) + x.shape)
+
+
 def pairwise_offsets(x, centers):
   """Components of x - mu for all pairs, as three planes `[batch, centers]`.
 
-  Planes, which a compiler fuses away, and never `[batch, centers, 3]`.
+  The compiler fuses planes away; an array `[batch, centers, 3]` it would not.
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
@@ -172,9 +148,9 @@ def pairwise_depth(offsets):
   return (a * a + b * b + c * c) / 2
 
 
-# Compensated arithmetic: a number as a rounded part and what rounding dropped.
-# It takes products of 12-bit halves, exact in float32, so that a compiler
-# that fuses multiply and add changes nothing. In float64 it only loses its use.
+# Compensated arithmetic: a number is a rounded part and its rounding error.
+# Products are of 12-bit halves, exact in float32 whether or not the compiler
+# fuses multiply and add. In float64 the halves are the number and 0.
 
 
 def _add(a, b):
@@ -218,8 +194,8 @@ def _exponent(x, mu, kappa):
 @jax.custom_jvp
 @jax.jit
 def _log_prob(x, mu, kappa):
-  # The large parts, log kappa = exponent * ln 2 + log mantissa and kappa h,
-  # cancel first and exactly; the rounding of what is left is of its own size.
+  # The large parts of log kappa (exponent * ln 2) and kappa h cancel first, and
+  # exactly; what is left has a rounding error of its own size.
   high, low = _exponent(x, mu, kappa)
   mantissa, exponent = jnp.frexp(kappa)
   small = kappa < SMALL_KAPPA
@@ -246,8 +222,8 @@ def _kappa_score(x, mu, kappa):
   """Derivative of the log density by kappa: (mean of h) - h."""
   high, low = _exponent(x, mu, kappa)
   safe = jnp.where(kappa < SMALL_KAPPA, 1.0, kappa)
-  # kappa * mean h = 1 - 2 kappa/(exp(2 kappa) - 1): where h is about its mean,
-  # the 1 and kappa h cancel exactly.
+  # kappa * mean h = 1 - 2 kappa/(exp(2 kappa) - 1): near the mean of h, 1 and
+  # kappa h cancel exactly.
   large = (1 - high) - (low + 2 * safe / jnp.expm1(2 * safe))
   chord, rest = _squared_chord(x, mu)
   small = (1 - chord / 2) - (rest / 2 + mean_resultant_length(kappa))

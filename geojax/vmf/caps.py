@@ -1,18 +1,18 @@
-"""Caps about the mean direction: their mass, and the inverses of it."""
+"""Masses of caps about the mean direction, and the inverse functions."""
 
 import jax
 import jax.numpy as jnp
 
-from geojax.arrays import broadcast, widen
-from geojax.vmf_moments import branches, mean_over_kappa, peak_ratio
+from geojax.arrays import widen
+from geojax.vmf.moments import branches, mean_over_kappa, peak_ratio
 
 
 def cap_mass(kappa, angle_rad):
-  """Probability of the cap of that radius about mu.
+  """Probability of a cap of a given radius about mu.
 
       (1 - exp(-kappa c)) / (1 - exp(-2 kappa)),   c = 1 - cos(angle)
 
-  c/2, the cap's share of the sphere, at kappa = 0.
+  At kappa = 0 it is c/2, the cap's share of the sphere.
 
   Args:
     kappa: Concentrations, >= 0, dimensionless, shape `[...]`.
@@ -21,15 +21,15 @@ def cap_mass(kappa, angle_rad):
   Returns:
     Values in [0, 1], shape `[...]`.
   """
-  kappa, angle_rad = broadcast(*widen(kappa, angle_rad))
+  kappa, angle_rad = jnp.broadcast_arrays(*widen(kappa, angle_rad))
   return _cap_mass(kappa, _depth(angle_rad))
 
 
 def kappa_for_cap(angle_rad, mass):
-  """Concentration at which a cap of that radius holds that mass.
+  """Concentration at which a cap of a given radius holds a given mass.
 
-  The inverse of `cap_mass`, for any radius: half the mass within 83 km, 0.013
-  radians, is kappa = exp(9). 0 where a uniform density holds the mass already
+  The inverse of `cap_mass`: half the mass within 83 km, 0.013 radians, is
+  kappa = exp(9). 0 where the uniform density already holds the mass
   (mass <= sin^2(angle/2)), inf where mass is 1.
 
   Args:
@@ -39,7 +39,7 @@ def kappa_for_cap(angle_rad, mass):
   Returns:
     Concentrations, shape `[...]`.
   """
-  angle_rad, mass = broadcast(*widen(angle_rad, mass))
+  angle_rad, mass = jnp.broadcast_arrays(*widen(angle_rad, mass))
   return _kappa_for_depth(_depth(angle_rad), mass)
 
 
@@ -90,18 +90,18 @@ def _bose(kappa, depth):
 @jax.custom_jvp
 @jax.jit
 def depth_of_mass(kappa, mass):
-  """The height c of the cap that holds that mass."""
+  """The height c of the cap of a given mass."""
   positive = kappa > 1e-30
   safe = jnp.where(positive, kappa, 1.0)
   depth = -jnp.log1p(mass * jnp.expm1(-2 * safe)) / safe
-  # Rounding may carry the last step past the antipode.
+  # Rounding may lead past the antipode.
   return jnp.minimum(jnp.where(positive, depth, 2 * mass), 2.0)
 
 
 @depth_of_mass.defjvp
 @jax.jit
 def _depth_of_mass_jvp(primals, tangents):
-  # By the implicit function: -d mass/d kappa over d mass/d c.
+  # Implicit function theorem: dc/dkappa = -(dmass/dkappa) / (dmass/dc).
   kappa, mass = primals
   kappa_dot, mass_dot = tangents
   depth = depth_of_mass(kappa, mass)
@@ -116,7 +116,7 @@ def _depth_of_mass_jvp(primals, tangents):
 @jax.custom_jvp
 @jax.jit
 def _kappa_for_depth(depth, mass):
-  # Without the antipode, 1 - exp(-kappa c) = mass, which is never too small.
+  # The solution of 1 - exp(-kappa c) = mass is an upper bound.
   upper = -jnp.log1p(-mass) / depth
   solvable = (mass > depth / 2) & (mass < 1)
   safe_depth = jnp.where(solvable, depth, 1.0)

@@ -6,8 +6,8 @@ import numpy as np
 
 from geojax.arrays import widen
 
-# Below this the textbook forms cancel (coth kappa - 1/kappa), while a continued
-# fraction that has no cancellation is short.
+# Below this coth(kappa) - 1/kappa loses digits by cancellation, and a short
+# continued fraction does not.
 SMALL_KAPPA = 1.0
 LOG_2PI = float(np.log(2 * np.pi))
 
@@ -15,23 +15,23 @@ LOG_2PI = float(np.log(2 * np.pi))
 def log_normalizer(kappa):
   """Log of the integral of exp(kappa mu.x): log(4 pi sinh(kappa)/kappa).
 
-  So `log_prob = kappa mu.x - log_normalizer(kappa)`. log 4 pi at kappa = 0; its
-  derivatives are the cumulants of mu.x, the first `mean_resultant_length`.
+  `log_prob` is kappa mu.x minus this. Its derivatives are the cumulants of
+  mu.x, the first `mean_resultant_length`.
 
   Args:
     kappa: Concentrations, >= 0, dimensionless, shape `[...]`.
 
   Returns:
-    Values, at least log 4 pi = 2.53 nats, shape `[...]`.
+    Nats, at least log 4 pi = 2.53 (at kappa = 0), shape `[...]`.
   """
   (kappa,) = widen(kappa)
   return _log_normalizer(kappa)
 
 
 def log_peak(kappa):
-  """Log density at mu, its highest: log(kappa/(2 pi (1 - exp(-2 kappa)))).
+  """Log density at mu, the highest: log(kappa/(2 pi (1 - exp(-2 kappa)))).
 
-  -log 4 pi at kappa = 0, about log(kappa/(2 pi)) from kappa = 10 on. It is
+  -log 4 pi at kappa = 0, about log(kappa/(2 pi)) above kappa = 10. Equals
   `kappa - log_normalizer(kappa)` without the cancellation.
 
   Args:
@@ -49,7 +49,7 @@ def mean_resultant_length(kappa):
   """Length of the mean of vMF samples: coth(kappa) - 1/kappa.
 
   0 at kappa = 0 (samples cancel out), 1 as kappa -> inf (all at mu). Below
-  kappa = 1 the continued fraction of coth keeps value and gradients accurate.
+  kappa = 1 the continued fraction of coth keeps value and gradient accurate.
 
   Args:
     kappa: Concentrations, >= 0, dimensionless, shape `[...]`.
@@ -86,9 +86,9 @@ def entropy(kappa):
 
 @jax.jit
 def mean_depth(kappa):
-  """Mean of h = 1 - mu.x, which is 1 - mean_resultant_length(kappa).
+  """Mean of h = 1 - mu.x, that is 1 - mean_resultant_length(kappa).
 
-  Without the cancellation at large kappa: 1/kappa - 2/(exp(2 kappa) - 1).
+  From kappa = 1 on 1/kappa - 2/(exp(2 kappa) - 1), which does not cancel.
   """
   small, low, high = branches(kappa)
   decayed = jnp.exp(-2 * high)
@@ -120,17 +120,16 @@ def mean_over_kappa(kappa):
 
 
 def peak_ratio(kappa):
-  """Ratio kappa / (1 - exp(-2 kappa)), in values only; 1/2 at 0."""
+  """Ratio kappa / (1 - exp(-2 kappa)), 1/2 at 0; not to be differentiated."""
   positive = kappa > 1e-30
   safe = jnp.where(positive, kappa, 1.0)
   return jnp.where(positive, safe / -jnp.expm1(-2 * safe), 0.5)
 
 
 def branches(kappa):
-  """Whether kappa is small, and kappa made safe for either branch.
+  """Whether kappa is small, and a safe kappa for each of the two branches.
 
-  A branch not taken still has a gradient, and 0 * NaN is NaN: each branch gets
-  an argument that it can bear.
+  The branch not taken is differentiated too, and 0 * NaN is NaN.
   """
   small = kappa < SMALL_KAPPA
   low = jnp.where(small, kappa, 0)
