@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep import earth
 from experiments import pictures
-from geojax import metrics, mixture, sphere
+from geojax import cell_regions, metrics, mixture, sphere
 from geojax.training import loop
 from geojax.views import report
 
@@ -110,7 +110,7 @@ def write(
       if picture.exists()
     ],
     config=run.config.to_dict(),
-    said=_describe_patches(run, variables, examined, split),
+    patches=_describe_patches(run, variables, examined, split),
     climate_map=earth.load_climate_map().zones,
   )
   partial = path.with_suffix(".partial")
@@ -217,21 +217,29 @@ def _describe_patches(run, variables, examined, split):
   for start in range(0, len(records), _CHUNK):
     chunk = records[start : start + _CHUNK]
     closer = read_closer(chunk)
-    probability = [None] * len(chunk)
+    cell_levels = None
     if components:
       probability = np.asarray(
         draw_map(closer["logits"], **components, cells=cells), np.float64
       )
+      cell_levels = cell_regions.cell_levels(
+        probability / probability.sum(axis=-1, keepdims=True)
+      )
     for i, record in enumerate(chunk):
-      level = flat.get("credible_level")
+      regions = {}
+      if components:
+        regions = {
+          "cell_levels": cell_levels[i],
+          "areas_km2": flat["area_km2"][record],
+          "true_level": float(flat["credible_level"][record]),
+        }
       described.append(
         report.describe_patch(
           record=int(record),
           image=closer["image"][i],
-          said=pictures.what_was_said(flat, record),
+          prediction=pictures.what_was_said(flat, record),
           climate_probs=flat["climate_probs"][record],
-          probability=probability[i],
-          level=None if level is None else float(level[record]),
+          **regions,
         )
       )
   return described

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from data_prep import earth
-from geojax import encodings, mixture, sphere
+from geojax import cell_regions, encodings, mixture, sphere
 from geojax.training import loop
 from geojax.training import step as step_lib
 from geojax.views import charts, maps, patches, plots
@@ -89,7 +89,7 @@ def draw(
   closer = read_closer(land["record"][chosen])
   figures["examples"] = patches.example_patches(
     images=closer["image"],
-    said=[what_was_said(land, i) for i in chosen],
+    predictions=[what_was_said(land, i) for i in chosen],
   )
   components = variables["params"]["mixture"]
   if components:
@@ -211,11 +211,12 @@ def _globes(components, read_closer, land, place_true, zones):
   ):
     logits = read_closer(land["record"][rows])["logits"]
     mean = mixture.mean_logits(logits)
+    probability = np.asarray(
+      draw_map(mean, **components, cells=cells)[0], np.float64
+    )
     figures.append(
       maps.probability_map(
-        probability=np.asarray(
-          draw_map(mean, **components, cells=cells)[0], np.float64
-        ),
+        cell_levels=cell_regions.cell_levels(probability / probability.sum()),
         climate_map=zones,
         place_true=place_true[patch],
         place_predicted=land["place"][patch] if len(rows) == 1 else None,

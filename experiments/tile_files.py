@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep import climate_maps, earth, tile_writer
 from geojax import cell_regions, climate, encodings, predict, sphere
-from geojax.views import tile_plots
+from geojax.views import patches, tile_plots
 
 JSON, PICTURE, ZONES = "prediction.json", "prediction.png", "climate_zones.tif"
 
@@ -122,12 +122,10 @@ def draw(found, config, zones):
   ]
   return tile_plots.tile_prediction(
     title=f"{found.patches.tile.path.stem}, seen {scene.date:%d %B %Y}",
-    picture=tile_plots.true_colour(found.picture),
+    picture=patches.true_colour(found.picture),
     place=np.float64(tile.place[0]),
     place_true=found.place_true,
-    probabilities=found.cell_probs,
-    levels=predict.LEVELS,
-    regions=found.cell_levels,
+    cell_levels=found.cell_levels,
     patch_days=found.of_patches.day,
     day=float(tile.day[0]),
     day_spread=float(tile.day_spread((0.5,))[0, 0]),

@@ -1,72 +1,108 @@
-"""Charts: confusions, errors, days on a circle, and honesty of doubt."""
+"""Charts of confusion, errors, days and calibration."""
 
 import matplotlib.figure
 import numpy as np
 from matplotlib import patches
 
 from geojax import climate
+from geojax.views import labels, scales
 
-_BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#d55e00", "#009e73", "#777777"
 _TROPIC_DEG = 23.5
+_NUM_GROUPS = 8
 
 
 def confusion_matrices(*, zones, classes) -> matplotlib.figure.Figure:
-  """Draws which zones and classes are taken for which.
+  """Draws how often each zone and class is predicted as each other.
 
   Args:
     zones: Counts, rows true and columns predicted, shape `[31, 31]`.
-    classes: Likewise, shape `[6, 6]`.
+    classes: Counts of the classes, shape `[6, 6]`.
 
   Returns:
-    The figure: zones left, with the climate map's colours along both sides, in
-    shares of each true zone; classes right, in % of each true class.
+    The figure: shares of each true zone and of each true class.
   """
   figure = matplotlib.figure.Figure(figsize=(10.4, 6.0), layout="constrained")
   left, right = figure.subplots(1, 2, width_ratios=[1.5, 1])
-  image = _draw_confusion(left, zones, climate.ZONES, climate.ZONE_COLORS)
-  left.set_title(_title("31 zones", zones), fontsize=10)
-  left.tick_params(labelsize=7)
-  _draw_confusion(right, classes, climate.CLASSES, climate.CLASS_COLORS)
-  right.set_title(_title("6 classes", classes), fontsize=10)
-  bar = figure.colorbar(
+  for axes, counts, name in (
+    (left, zones, "31 zones"),
+    (right, classes, "6 classes"),
+  ):
+    image = draw_confusion(axes, counts)
+    counts = np.asarray(counts)
+    accuracy = 100 * np.trace(counts) / max(1, counts.sum())
+    axes.set_title(
+      f"{name}: {accuracy:.0f} % of {counts.sum():,.0f} patches correct",
+      fontsize=10,
+    )
+  figure.colorbar(
     image,
     ax=[left, right],
     orientation="horizontal",
     shrink=0.5,
     pad=0.03,
     aspect=40,
+    label="share of the true zone or class",
   )
-  bar.set_label("share of the true zone or class", fontsize=9)
   return figure
 
 
-def draw_shares(axes, counts, *, numbers):
-  """Draws counts as shares of their rows.
+def draw_confusion(axes, counts):
+  """Draws a confusion matrix as shares of its rows.
 
   Args:
     axes: Axes to draw on.
-    counts: Shape `[rows, columns]`.
-    numbers: Whether to write what is not 0 into its cell, in %.
+    counts: Of zones `[31, 31]` or of classes `[6, 6]`, where each cell also has
+      its share in % as text.
 
   Returns:
     The image, for a colour bar.
   """
   counts = np.asarray(counts, float)
-  totals = counts.sum(axis=1, keepdims=True)
-  shares = np.divide(
-    counts, totals, out=np.zeros_like(counts), where=totals > 0
-  )
-  for row, column in np.argwhere(counts > 0) if numbers else ():
-    axes.text(
-      column,
-      row,
-      f"{100 * shares[row, column]:.0f}",
-      ha="center",
-      va="center",
-      fontsize=9,
-      color="white" if shares[row, column] > 0.6 else "black",
-    )
-  return axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+  size = len(counts)
+  of_classes = size == len(climate.CLASSES)
+  totals = counts.sum(axis=1)
+  shares = counts / np.maximum(totals, 1)[:, None]
+  image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+  if of_classes:
+    for row, column in np.argwhere(counts > 0):
+      share = shares[row, column]
+      axes.text(
+        column,
+        row,
+        f"{100 * share:.0f}",
+        ha="center",
+        va="center",
+        fontsize=9,
+        color="white" if share > 0.6 else "black",
+      )
+    rows = [
+      f"{name} ({total:.0f})"
+      for name, total in zip(climate.CLASSES, totals, strict=True)
+    ]
+    axes.set_xticks(range(size), climate.CLASSES, rotation=30, ha="right")
+    axes.set_yticks(range(size), rows)
+    axes.set_ylabel("true (patches)")
+  else:
+    axes.set_xticks(range(size), climate.ZONES, rotation=90)
+    axes.set_yticks(range(size), climate.ZONES)
+    axes.set_ylabel("true")
+  axes.tick_params(length=0, pad=13, labelsize=9 if of_classes else 7)
+  axes.set_xlabel("predicted")
+  axes.spines[:].set_linewidth(0.5)
+  # Squares in the colours of the climate map, between matrix and names.
+  width = 0.03 * size
+  colours = scales.CLASS_COLOURS if of_classes else scales.ZONE_COLOURS
+  for i, colour in enumerate(colours):
+    for xy, across, along in (
+      ((-0.5 - 1.3 * width, i - 0.5), width, 1),
+      ((i - 0.5, size - 0.5 + 0.3 * width), 1, width),
+    ):
+      axes.add_patch(
+        patches.Rectangle(
+          xy, across, along, color=colour, clip_on=False, linewidth=0
+        )
+      )
+  return image
 
 
 def error_against(
@@ -76,12 +112,12 @@ def error_against(
 
   Args:
     lat_deg: True latitudes, shape `[count]`.
-    train_km: Distances to the nearest train place, in km, shape `[count]`.
-    distance_km: Errors in km, shape `[count]`.
+    train_km: Distances to the nearest train place, shape `[count]`.
+    distance_km: Errors, shape `[count]`.
 
   Returns:
-    The figure: two panels, each patch a dot, medians and quartiles of eight
-    groups of as many patches as a line and a band.
+    The figure: two panels with a dot per patch, and the median and quartiles of
+    eight groups of equal size.
   """
   figure = matplotlib.figure.Figure(figsize=(7.2, 3.4), layout="constrained")
   axes = figure.subplots(1, 2, sharey=True)
@@ -93,27 +129,23 @@ def error_against(
       x,
       distance_km,
       s=5,
-      color=_BLUE,
+      color=scales.BLUE,
       alpha=0.25,
       linewidths=0,
       rasterized=True,
     )
-    order = np.argsort(x)
-    parts = [p for p in np.array_split(order, 8) if len(p)]
-    middle = [np.median(x[part]) for part in parts]
+    groups = np.array_split(np.argsort(x), min(_NUM_GROUPS, len(x)))
+    middle = [np.median(x[group]) for group in groups]
     low, median, high = np.transpose(
-      [np.percentile(distance_km[part], [25, 50, 75]) for part in parts]
+      [np.percentile(distance_km[group], [25, 50, 75]) for group in groups]
     )
-    panel.fill_between(
-      middle, low, high, color=_ORANGE, alpha=0.25, label="middle half"
-    )
-    panel.plot(
-      middle, median, color=_ORANGE, marker="o", markersize=4, label="median"
-    )
+    look = {"color": scales.ORANGE}
+    panel.fill_between(middle, low, high, alpha=0.25, label="quartiles", **look)
+    panel.plot(middle, median, marker="o", markersize=4, label="median", **look)
     panel.set_yscale("log")
     panel.set_xlabel(name)
     panel.grid(alpha=0.3)
-  # Below a pixel's width nothing is to be seen.
+  # Errors below 1 km are smaller than a pixel of most imagery's footprint.
   axes[0].set_ylim(max(1, 0.5 * np.min(distance_km, initial=20_000)), 2.5e4)
   axes[0].yaxis.set_major_formatter("{x:,.0f}")
   axes[0].set_ylabel("great-circle error, km")
@@ -122,53 +154,52 @@ def error_against(
 
 
 def day_circle(*, day_true, day_predicted, lat_deg) -> matplotlib.figure.Figure:
-  """Draws errors of the day around the year, where seasons are and aren't.
+  """Draws errors of the day around the year, by hemisphere.
 
   Args:
     day_true: True days of the year from 1, shape `[count]`.
-    day_predicted: Predicted days, likewise.
+    day_predicted: Predicted days, shape `[count]`.
     lat_deg: True latitudes, shape `[count]`.
 
   Returns:
-    The figure: a circle each for the north, the tropics and the south; the
-    angle is the true day, the distance from the black circle the error, late
-    outwards and early inwards; a line joins the medians of the months.
+    The figure: circles for the north, the tropics and the south. The angle is
+    the true day, the distance from the black circle the error, late outwards; a
+    line joins the medians of the months.
   """
-  error = (day_predicted - day_true + 182.5) % 365 - 182.5
-  figure = matplotlib.figure.Figure(figsize=(7.2, 3.4), layout="constrained")
+  error = labels.day_difference(day_predicted, day_true)
+  figure = matplotlib.figure.Figure(figsize=(7.8, 3.4), layout="constrained")
   axes = figure.subplots(1, 3, subplot_kw={"projection": "polar"})
   belts = (
-    ("north of 23.5 N", lat_deg > _TROPIC_DEG, _BLUE),
-    ("tropics", np.abs(lat_deg) <= _TROPIC_DEG, _ORANGE),
-    ("south of 23.5 S", lat_deg < -_TROPIC_DEG, _GREEN),
+    ("north of 23.5 N", lat_deg > _TROPIC_DEG, scales.BLUE),
+    ("tropics", np.abs(lat_deg) <= _TROPIC_DEG, scales.ORANGE),
+    ("south of 23.5 S", lat_deg < -_TROPIC_DEG, scales.GREEN),
   )
-  around = np.linspace(0, 2 * np.pi, 181)
+  circle = np.linspace(0, 2 * np.pi, 181)
   for panel, (name, belt, colour) in zip(axes, belts, strict=True):
-    angle = 2 * np.pi * day_true[belt] / 365
+    angle = 2 * np.pi * day_true[belt] / labels.DAYS_PER_YEAR
     panel.scatter(
       angle, error[belt], s=6, color=colour, alpha=0.35, linewidths=0
     )
-    month = np.minimum((day_true[belt] - 1) // (365 / 12), 11).astype(int)
+    month = labels.month_of(day_true[belt])
     present = [m for m in range(12) if np.sum(month == m) >= 3]
-    if present:
-      closed = present + present[:1]
-      panel.plot(
-        [2 * np.pi * (m + 0.5) / 12 for m in closed],
-        [np.median(error[belt][month == m]) for m in closed],
-        color="black",
-        linewidth=1,
-        linestyle="--",
-        marker="o",
-        markersize=3,
-      )
-    panel.plot(around, np.zeros_like(around), color="black", linewidth=1.2)
+    closed = present + present[:1]
+    panel.plot(
+      [2 * np.pi * (m + 0.5) / 12 for m in closed],
+      [np.median(error[belt][month == m]) for m in closed],
+      color="black",
+      linewidth=1,
+      linestyle="--",
+      marker="o",
+      markersize=3,
+    )
+    panel.plot(circle, np.zeros_like(circle), color="black", linewidth=1.2)
     panel.set_theta_zero_location("N")
     panel.set_theta_direction(-1)
     panel.set_rlim(-260, 183)
-    panel.set_rticks([-90, 0, 90], ["-90", "0", "+90"], fontsize=7)
+    panel.set_rticks([-90, 0, 90], ["\N{MINUS SIGN}90", "0", "+90"], fontsize=8)
     panel.set_rlabel_position(15)
     panel.set_xticks(
-      2 * np.pi * (np.arange(12) + 0.5) / 12, list("JFMAMJJASOND"), fontsize=8
+      2 * np.pi * (np.arange(12) + 0.5) / 12, list(labels.MONTHS), fontsize=8
     )
     panel.tick_params(pad=-1)
     panel.grid(alpha=0.4)
@@ -185,7 +216,7 @@ def day_circle(*, day_true, day_predicted, lat_deg) -> matplotlib.figure.Figure:
 
 
 def reliability(*, curves, climate_curve) -> matplotlib.figure.Figure:
-  """Draws whether doubt is honest: of the place, and of the climate.
+  """Draws the calibration of places and of climate zones.
 
   Args:
     curves: By name a tuple of masses of credible regions and the share of true
@@ -194,66 +225,34 @@ def reliability(*, curves, climate_curve) -> matplotlib.figure.Figure:
       shape `[bins]`, NaN where a bin is empty.
 
   Returns:
-    The figure: two panels, honest along the diagonal.
+    The figure: two panels, calibrated along the diagonal.
   """
-  figure = matplotlib.figure.Figure(figsize=(7.2, 3.7), layout="constrained")
+  figure = matplotlib.figure.Figure(figsize=(7.2, 4.0), layout="constrained")
   left, right = figure.subplots(1, 2)
-  looks = ({"color": _BLUE}, {"color": _ORANGE, "linestyle": "--"})
+  looks = ({"color": scales.BLUE}, {"color": scales.ORANGE, "linestyle": "--"})
   for (name, (mass, covered)), look in zip(curves.items(), looks, strict=False):
     left.plot(100 * mass, 100 * covered, label=name, **look)
   if curves:
-    left.legend(fontsize=7.5, loc="lower right")
+    figure.legend(fontsize=8.5, loc="outside lower center", ncols=2)
   left.set_xlabel("mass of the credible region, %")
-  left.set_ylabel("true places inside, %")
-  left.set_title("Where: below the line is over-confident", fontsize=9)
+  left.set_ylabel("coverage: true places inside, %")
+  left.set_title("Places: overconfident below the diagonal", fontsize=9.5)
   count = np.asarray(climate_curve["count"])
-  full = count > 0
-  confidence = 100 * np.asarray(climate_curve["confidence"], float)[full]
-  accuracy = 100 * np.asarray(climate_curve["accuracy"], float)[full]
-  right.plot(confidence, accuracy, color=_BLUE, linewidth=1)
-  right.scatter(
-    confidence, accuracy, s=8 + 160 * count[full] / count.max(), color=_BLUE
+  used = count > 0
+  confidence, accuracy = (
+    100 * np.asarray(climate_curve[name], float)[used]
+    for name in ("confidence", "accuracy")
   )
+  right.plot(confidence, accuracy, color=scales.BLUE, linewidth=1)
+  sizes = 8 + 160 * count[used] / max(1, count.max())
+  right.scatter(confidence, accuracy, s=sizes, color=scales.BLUE)
   right.set_xlabel("confidence in the zone, %")
-  right.set_ylabel("zones right, %")
-  right.set_title("Climate: area of a dot by its patches", fontsize=9)
+  right.set_ylabel("accuracy: zones correct, %")
+  right.set_title("Climate: a dot's area grows with its patches", fontsize=9.5)
   for panel in (left, right):
-    panel.plot([0, 100], [0, 100], color=_GREY, linewidth=1, linestyle=":")
-    panel.set_xlim(-3, 103)
-    panel.set_ylim(-3, 103)
-    panel.set_aspect("equal")
+    panel.plot(
+      [0, 100], [0, 100], color=scales.GREY, linewidth=1, linestyle=":"
+    )
+    panel.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     panel.grid(alpha=0.3)
   return figure
-
-
-def _draw_confusion(axes, counts, names, colours):
-  """Shares of each true row, and a square in its colour at each name."""
-  size = len(names)
-  # Of 31 zones, numbers could not be read.
-  image = draw_shares(axes, counts, numbers=size < 10)
-  axes.set_xticks(range(size), names, rotation=90)
-  axes.set_yticks(range(size), names)
-  # Squares lie between the panel and its names.
-  width = 0.03 * size
-  for i, colour in enumerate(np.asarray(colours) / 255):
-    for xy, across, along in (
-      ((-0.5 - 1.3 * width, i - 0.5), width, 1),
-      ((i - 0.5, size - 0.5 + 0.3 * width), 1, width),
-    ):
-      axes.add_patch(
-        patches.Rectangle(
-          xy, across, along, color=colour, clip_on=False, linewidth=0
-        )
-      )
-  axes.tick_params(length=0, pad=13)
-  axes.set_xlabel("predicted")
-  axes.set_ylabel("true")
-  for side in axes.spines.values():
-    side.set_linewidth(0.5)
-  return image
-
-
-def _title(name, counts):
-  counts = np.asarray(counts)
-  right = np.trace(counts) / max(1, counts.sum())
-  return f"{name}: {100 * right:.0f} % of {counts.sum():,.0f} patches right"

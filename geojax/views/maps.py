@@ -1,51 +1,41 @@
-"""Maps: errors over the world, a mixture on the globe, centers and radii."""
+"""Maps of errors, of credible regions and of a mixture's centers."""
 
 import cartopy.crs as ccrs
 import matplotlib.figure
 import numpy as np
-from matplotlib import lines
+from cartopy import geodesic
+from matplotlib import collections
 
 from geojax import sphere
-from geojax.views import map_layers
-
-_PLAIN = ccrs.PlateCarree()
-_STAR = {
-  "marker": "*",
-  "s": 220,
-  "color": "#ffffff",
-  "edgecolors": "black",
-  "linewidths": 1.2,
-}
+from geojax.views import map_layers, scales
 
 
 def error_map(
   *, place_true, place_predicted, climate_map, max_lines=25
 ) -> matplotlib.figure.Figure:
-  """Draws the error of each place, and where the worst were put.
+  """Draws the error at each place, and lines to the worst predictions.
 
   Args:
     place_true: Unit vectors, shape `[count, 3]`.
     place_predicted: Unit vectors, shape `[count, 3]`.
-    climate_map: As of `map_layers.draw_land`.
-    max_lines: From so many of the worst places, but a fourth at most, a great
-      circle leads to the predicted place, of the worst patch of each.
+    climate_map: Zones of the world, `[height, width]`.
+    max_lines: Number of places with the largest errors that get a line, at most
+      a fourth of all; of each place the worst patch.
 
   Returns:
-    The figure: a world map in Robinson's projection.
+    The figure, a world map.
   """
   distance_km = sphere.great_circle_km(place_true, place_predicted)
   figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
-  axes = figure.add_subplot(projection=ccrs.Robinson())
-  map_layers.draw_land(axes, climate_map)
-  order = np.argsort(distance_km)
-  # Patches of one place at several dates lie upon each other.
-  _, first = np.unique(
-    np.round(place_true[order[::-1]], 5), axis=0, return_index=True
-  )
-  worst = order[::-1][np.sort(first)][: min(max_lines, -(-len(first) // 4))]
-  map_layers.draw_paths(
+  axes = map_layers.add_world(figure, 111, climate_map)
+  worst_first = np.argsort(-distance_km)
+  # Patches of one place at several dates coincide.
+  first = map_layers.first_of_each_place(place_true[worst_first])
+  worst = worst_first[first[: min(max_lines, -(-len(first) // 4))]]
+  map_layers.draw_great_circles(
     axes,
-    map_layers.great_circles(place_true[worst], place_predicted[worst]),
+    place_true[worst],
+    place_predicted[worst],
     color="#555555",
     linewidth=0.6,
     alpha=0.7,
@@ -53,45 +43,30 @@ def error_map(
   )
   lat, lon = sphere.unit_to_latlon(place_predicted[worst])
   axes.scatter(
-    lon, lat, s=12, marker="x", color="#d55e00", linewidths=1, transform=_PLAIN
-  )
-  lat, lon = sphere.unit_to_latlon(place_true[order])
-  mappable = axes.scatter(
     lon,
     lat,
-    c=distance_km[order],
-    s=11,
-    norm=map_layers.DISTANCE_NORM,
-    cmap=map_layers.DISTANCE_COLOURS,
-    edgecolors="black",
-    linewidths=0.2,
-    transform=_PLAIN,
-    zorder=3,
+    s=14,
+    marker="x",
+    color=scales.ORANGE,
+    linewidths=1,
+    transform=map_layers.PLAIN,
   )
+  dots = map_layers.draw_errors(axes, place_true, distance_km)
   axes.set_title(
-    f"Error of {len(order):,} patches, median {np.median(distance_km):,.0f} km;"
-    f"\nlines from the {len(worst)} worst places to where they were put (x)",
+    f"Error of {len(distance_km):,} patches, median"
+    f" {np.median(distance_km):,.0f} km;\nlines from the {len(worst)} worst"
+    " places to their predictions (x)",
     fontsize=10,
   )
-  bar = figure.colorbar(
-    mappable,
-    ax=axes,
-    orientation="horizontal",
-    shrink=0.8,
-    pad=0.02,
-    aspect=40,
-    spacing="uniform",
-    ticks=map_layers.DISTANCE_EDGES_KM,
-    format="{x:,.0f}",
+  map_layers.add_error_bar(
+    figure, axes, dots, orientation="horizontal", shrink=0.8, aspect=40
   )
-  bar.set_label("great-circle error, km", fontsize=9)
-  bar.ax.tick_params(labelsize=8)
   return figure
 
 
 def probability_map(
   *,
-  probability,
+  cell_levels,
   climate_map,
   place_true=None,
   place_predicted=None,
@@ -100,134 +75,96 @@ def probability_map(
   title="",
   max_centers=12,
 ) -> matplotlib.figure.Figure:
-  """Draws where a patch, or a tile, may have been taken, on the globe.
+  """Draws the credible regions of a patch, or of a tile, on a globe.
 
   Args:
-    probability: Probability of each cell of `sphere.equal_area_grid`, of a
-      patch, or of a tile the mean over its patches, shape `[cells]`.
-    climate_map: As of `map_layers.draw_land`.
-    place_true: The true place, a unit vector, or None where it isn't known.
-    place_predicted: The predicted place, likewise.
+    cell_levels: Level above which a credible region contains each cell of
+      `sphere.equal_area_grid`, shape `[cells]`.
+    climate_map: Zones of the world, `[height, width]`.
+    place_true: True place, a unit vector, or None if unknown.
+    place_predicted: Predicted place, a unit vector, or None.
     centers: Centers of the mixture, unit vectors, `[centers, 3]`, or None.
-    weights: Their weights, shape `[centers]`; the most active are drawn, with
-      areas in proportion.
-    title: What the map is of.
-    max_centers: At most so many centers are drawn.
+    weights: Their weights, shape `[centers]`; the largest are drawn, with areas
+      in proportion.
+    title: Title of the map.
+    max_centers: Number of centers to draw.
 
   Returns:
-    The figure: a globe seen from above the densest region.
+    The figure, a globe.
   """
-  cells = sphere.equal_area_grid(len(probability))
-  figure = matplotlib.figure.Figure(figsize=(5.2, 5.6), layout="constrained")
-  above = cells[np.argmax(probability)] if place_true is None else place_true
-  # From above the middle between truth and guess both are in sight.
-  if place_true is not None:
-    above = above + cells[np.argmax(probability)] * 0.999
-  lat, lon = sphere.unit_to_latlon(above)
-  globe = ccrs.Orthographic(float(lon), float(np.clip(lat, -70, 70)))
-  axes = figure.add_subplot(projection=globe)
-  map_layers.draw_land(axes, climate_map)
-  axes.gridlines(linewidth=0.3, color="#999999", xlocs=range(-180, 180, 30))
-  map_layers.draw_regions(axes, probability)
-  handles = [
-    lines.Line2D([], [], color=c, marker="s", linestyle="", label=f"{p} %")
-    for p, c in zip(
-      map_layers.REGIONS_PERCENT, map_layers.REGION_COLOURS, strict=True
-    )
-  ]
+  figure = matplotlib.figure.Figure(figsize=(5.2, 5.7), layout="constrained")
+  axes, handles = map_layers.add_globe(
+    figure,
+    111,
+    climate_map,
+    cell_levels=cell_levels,
+    place=place_predicted,
+    place_true=place_true,
+  )
   if centers is not None:
-    most = np.argsort(-weights)[:max_centers]
-    lat, lon = sphere.unit_to_latlon(centers[most])
+    largest = np.argsort(-weights)[:max_centers]
+    lat, lon = sphere.unit_to_latlon(centers[largest])
+    rings = {"facecolors": "none", "edgecolors": scales.BLUE, "linewidths": 1.2}
     axes.scatter(
       lon,
       lat,
-      s=15 + 500 * weights[most],
-      facecolors="none",
-      edgecolors="#0072b2",
-      linewidths=1.2,
-      transform=_PLAIN,
+      s=15 + 500 * weights[largest],
+      **rings,
+      transform=map_layers.PLAIN,
       zorder=4,
     )
-    handles.append(
-      lines.Line2D(
-        [],
-        [],
-        color="#0072b2",
-        marker="o",
-        fillstyle="none",
-        linestyle="",
-        label="most active centers",
-      )
-    )
-  for place, look, name in (
-    (
-      place_predicted,
-      {"marker": "X", "s": 70, "color": "#000000"},
-      "predicted",
-    ),
-    (place_true, _STAR, "true place"),
-  ):
-    if place is None:
-      continue
-    lat, lon = sphere.unit_to_latlon(place)
-    axes.scatter([lon], [lat], transform=_PLAIN, zorder=5, **look)
-    handles.append(
-      lines.Line2D(
-        [],
-        [],
-        linestyle="",
-        marker=look["marker"],
-        color=look["color"],
-        markeredgecolor="black",
-        markersize=9,
-        label=name,
-      )
-    )
+    name = "largest components"
+    handles.append(axes.scatter([], [], s=40, label=name, **rings))
   axes.set_title(title, fontsize=10)
   figure.legend(
     handles=handles,
     loc="outside lower center",
     ncols=3,
     fontsize=8.5,
-    title="credible regions and places",
+    title="Credible regions and places",
     title_fontsize=8.5,
   )
   return figure
 
 
 def centers_map(*, centers, radius_km, climate_map) -> matplotlib.figure.Figure:
-  """Draws the centers of a mixture with the radii that hold half their mass.
+  """Draws the centers of a mixture with circles of given radii.
 
   Args:
     centers: Unit vectors, shape `[centers, 3]`.
-    radius_km: Radius of each about its center, in km, shape `[centers]`.
-    climate_map: As of `map_layers.draw_land`.
+    radius_km: Radius that holds half of each component's mass, `[centers]`.
+    climate_map: Zones of the world, `[height, width]`.
 
   Returns:
-    The figure: a world map in Robinson's projection.
+    The figure, a world map.
   """
   figure = matplotlib.figure.Figure(figsize=(7.2, 4.0), layout="constrained")
-  axes = figure.add_subplot(projection=ccrs.Robinson())
-  map_layers.draw_land(axes, climate_map)
-  # More circles than these are a blot.
-  shown = np.arange(len(centers))[:: -(-len(centers) // 600)]
-  map_layers.draw_paths(
-    axes,
-    map_layers.circles(centers[shown], radius_km[shown]),
-    color="#0072b2",
-    linewidth=0.4,
-    alpha=0.6,
-    zorder=2,
-  )
+  axes = map_layers.add_world(figure, 111, climate_map)
   lat, lon = sphere.unit_to_latlon(centers)
-  size = np.clip(3000 / len(centers), 0.5, 8)
-  axes.scatter(lon, lat, s=size, color="#d55e00", transform=_PLAIN, zorder=3)
-  low, middle, high = np.percentile(radius_km, [0, 50, 100])
-  spread = (
-    f"{middle:,.0f} km"
-    if high - low < 1
-    else f"{low:,.0f} to {high:,.0f} km, median {middle:,.0f} km"
+  earth = geodesic.Geodesic(1000 * sphere.EARTH_RADIUS_KM, 0)
+  # More circles than these merge into one blot.
+  circles = [
+    earth.circle(lon[i], lat[i], 1000 * radius_km[i], 60, endpoint=True)
+    for i in range(0, len(centers), -(-len(centers) // 600))
+  ]
+  axes.add_collection(
+    collections.LineCollection(
+      circles,
+      color=scales.BLUE,
+      linewidth=0.4,
+      alpha=0.6,
+      transform=ccrs.Geodetic(),
+      zorder=2,
+    )
   )
+  size = np.clip(3000 / len(centers), 0.5, 8)
+  axes.scatter(
+    lon, lat, s=size, color=scales.ORANGE, transform=map_layers.PLAIN, zorder=3
+  )
+  low, middle, high = np.percentile(radius_km, [0, 50, 100])
+  spread = f"{middle:,.0f} km"
+  if high - low >= 1:
+    spread = f"{low:,.0f} to {high:,.0f} km, median {spread}"
   axes.set_title(
     f"{len(centers):,} centers; circles hold half of a component's mass:\n"
     f"radius {spread}",

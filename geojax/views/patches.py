@@ -1,92 +1,85 @@
-"""Patches as people see them, with what was said of each."""
-
-import datetime
+"""Patches in true colour, with their predictions."""
 
 import matplotlib.figure
 import numpy as np
 
 from geojax import climate
+from geojax.views import labels
+
+_COLUMNS = 4
+_NEAR_KM = 750
 
 
-def true_colour(bands, *, percentile=99.0):
-  """Scales three bands of each patch to what a screen shows.
+def true_colour(bands):
+  """Stretches red, green and blue between their 1st and 99th percentiles.
+
+  The three bands of an image share one scale, which preserves hue. Black is at
+  most a fourth of white, so that a uniform image keeps its colour.
 
   Args:
-    bands: Red, green and blue in any one unit, 0 is black, shape
-      `[count, height, width, 3]`.
-    percentile: Percentile of a patch, its bands together, that becomes white.
+    bands: Red, green and blue in any one unit, NaN for no data, shape
+      `[..., height, width, 3]`.
 
   Returns:
-    uint8 of the shape of `bands`.
+    uint8 of the same shape; no data is white.
   """
-  bands = np.maximum(np.asarray(bands, np.float32), 0)
-  # The bands of a patch together, so that green stays green.
-  white = np.percentile(bands, percentile, axis=(1, 2, 3), keepdims=True)
-  share = np.clip(bands / np.where(white > 0, white, 1), 0, 1)
-  return np.round(255 * share).astype(np.uint8)
+  bands = np.asarray(bands, np.float32)
+  known = np.isfinite(bands)
+  # All NaN has no percentile, and is white either way.
+  filled = np.where(known.any(axis=(-3, -2, -1), keepdims=True), bands, 1)
+  black, white = np.nanpercentile(
+    filled, (1, 99), axis=(-3, -2, -1), keepdims=True
+  )
+  white = np.maximum(white, 1e-6)
+  black = np.minimum(black, white / 4)
+  share = np.clip((filled - black) / (white - black), 0, 1)
+  return np.round(255 * np.where(known, share, 1)).astype(np.uint8)
 
 
-def example_patches(*, images, said) -> matplotlib.figure.Figure:
-  """Draws patches with what was said of each, beside what is true.
+def example_patches(*, images, predictions) -> matplotlib.figure.Figure:
+  """Draws patches with their true and predicted place, zone and date.
 
   Args:
     images: Red, green and blue as uint8, shape `[count, height, width, 3]`.
-    said: A dict a patch: `lat_true`, `lon_true`, `lat_predicted` and
+    predictions: One dict per patch: `lat_true`, `lon_true`, `lat_predicted` and
       `lon_predicted` in degrees, `distance_km`, `zone_true` and
       `zone_predicted` 0 to 30, `zone_probability`, `day_true` and
       `day_predicted`.
 
   Returns:
-    The figure: four patches a row.
+    The figure, four patches per row.
   """
-  columns = 4
-  rows = -(-len(images) // columns)
+  rows = -(-len(images) // _COLUMNS)
   figure = matplotlib.figure.Figure(
-    figsize=(7.2, 2.65 * rows), layout="constrained"
+    figsize=(7.2, 2.65 * rows + 0.3), layout="constrained"
   )
-  axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-  for panel, image, words in zip(axes, images, said, strict=False):
-    panel.imshow(image, interpolation="nearest")
-    panel.set_title(
-      f"{place_name(words['lat_true'], words['lon_true'])}\n"
-      f"{climate.ZONES[words['zone_true']]}, {date_name(words['day_true'])}",
-      fontsize=8,
-    )
-    panel.set_xlabel(
-      f"{place_name(words['lat_predicted'], words['lon_predicted'])},"
-      f" {words['distance_km']:,.0f} km\n"
-      f"{climate.ZONES[words['zone_predicted']]}"
-      f" ({100 * words['zone_probability']:.0f} %),"
-      f" {date_name(words['day_predicted'])}",
-      fontsize=8,
-      color=np.array(
-        [0.0, 0.35, 0.55] if words["distance_km"] <= 750 else [0.65, 0.25, 0.0]
-      ),
-    )
-  for panel in axes:
-    panel.set_xticks([])
-    panel.set_yticks([])
-    for side in panel.spines.values():
-      side.set_linewidth(0.5)
+  axes = figure.subplots(rows, _COLUMNS, squeeze=False).ravel()
   for panel in axes[len(images) :]:
     panel.set_axis_off()
+  for panel, image, patch in zip(axes, images, predictions, strict=False):
+    panel.imshow(image, interpolation="nearest")
+    panel.set(xticks=[], yticks=[])
+    panel.spines[:].set_linewidth(0.5)
+    true = labels.place_name(patch["lat_true"], patch["lon_true"])
+    panel.set_title(
+      f"{true}\n{climate.ZONES[patch['zone_true']]},"
+      f" {labels.date_name(patch['day_true'])}",
+      fontsize=8,
+    )
+    predicted = labels.place_name(
+      patch["lat_predicted"], patch["lon_predicted"]
+    )
+    panel.set_xlabel(
+      f"{predicted}, {patch['distance_km']:,.0f} km\n"
+      f"{climate.ZONES[patch['zone_predicted']]}"
+      f" ({100 * patch['zone_probability']:.0f} %),"
+      f" {labels.date_name(patch['day_predicted'])}",
+      fontsize=8,
+      color="#00598c" if patch["distance_km"] <= _NEAR_KM else "#a64000",
+    )
   figure.suptitle(
-    "Above: true place, zone and date. Below: predicted, error in km"
-    " (blue within 750 km)",
+    "Above each patch: true place, climate zone and date. Below: prediction"
+    f"\nwith its error in km (blue up to {_NEAR_KM} km, brown beyond)",
     fontsize=9,
   )
   return figure
-
-
-def place_name(lat_deg, lon_deg):
-  """A place in whole degrees, such as "48 N 16 E"."""
-  north = "N" if lat_deg >= 0 else "S"
-  east = "E" if lon_deg >= 0 else "W"
-  return f"{abs(lat_deg):.0f} {north} {abs(lon_deg):.0f} {east}"
-
-
-def date_name(day):
-  """A day of the year as "16 Jul"."""
-  later = datetime.timedelta(days=(round(float(day)) - 1) % 365)
-  date = datetime.date(2023, 1, 1) + later
-  return f"{date.day} {date:%b}"

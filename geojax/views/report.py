@@ -1,7 +1,7 @@
 """A run on one page: tables, pictures, and a globe of patches to click.
 
-One HTML file with everything inside of it, scripts and images too: it opens
-from a disk, years later, and asks nothing of any network.
+One self-contained HTML file: scripts and images are inside, and it requests
+nothing from any network.
 """
 
 import base64
@@ -18,13 +18,13 @@ import PIL.Image
 import plotly.graph_objects
 import plotly.offline
 
-from geojax import climate, sphere
-from geojax.views import map_layers, patches
+from geojax import sphere
+from geojax.views import labels, scales
 
 NUM_CELLS = 8192
 _PAGE = pathlib.Path(__file__).parent / "page"
 _COAST_ROWS = 180
-_SIDE = 128
+_IMAGE_SIDE = 128
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Table:
   """A table of figures.
 
   Attributes:
-    title: What it is about, with units.
-    corner: Name of the rows' names.
+    title: Its subject, with units.
+    corner: Heading of the column of row names.
     columns: Names of the columns.
-    rows: A tuple `(name, cells)` a row, cells as text.
+    rows: A tuple `(name, cells)` per row, cells as text.
   """
 
   title: str
@@ -45,30 +45,25 @@ class Table:
 
 
 def render(
-  *, title, summary, headline, tables, pictures, config, said, climate_map
+  *, title, summary, headline, tables, pictures, config, patches, climate_map
 ) -> str:
   """Renders the page.
 
   Args:
-    title: Its title.
-    summary: A sentence below it.
-    headline: The `Table` of the run beside the baselines.
-    tables: More of them, folded.
+    title: Title of the page.
+    summary: A sentence below the title.
+    headline: The `Table` of the run and the baselines.
+    tables: More tables, folded.
     pictures: Tuples of a caption and the bytes of a PNG.
     config: The config of the run, a nested dict.
-    said: A dict a patch, as of `describe_patch`.
-    climate_map: Zones of the world, as of `map_layers.draw_land`.
+    patches: Dicts made by `describe_patch`.
+    climate_map: Zones of the world, `[height, width]`, 0 for sea.
 
   Returns:
     The HTML.
   """
-  said = sorted(said, key=lambda patch: patch["distance_km"])
+  patches = sorted(patches, key=lambda patch: patch["distance_km"])
   lat, lon = sphere.unit_to_latlon(sphere.equal_area_grid(NUM_CELLS))
-  data = {
-    "patches": said,
-    "cells": {"lat": _rounded(lat), "lon": _rounded(lon)},
-    "figure": json.loads(globe(said, climate_map).to_json()),
-  }
   environment = jinja2.Environment(
     loader=jinja2.FileSystemLoader(_PAGE),
     autoescape=True,
@@ -77,15 +72,19 @@ def render(
   return environment.get_template("report.html.j2").render(
     title=title,
     summary=summary,
-    headline=_rows(headline),
-    tables=[_rows(table) for table in tables],
+    headline=headline,
+    tables=tables,
     pictures=[
       {"caption": caption, "source": _data_uri(content, "image/png")}
       for caption, content in pictures
     ],
     config=json.dumps(config, indent=2),
-    data=data,
-    num_patches=len(said),
+    data={
+      "patches": patches,
+      "cells": {"lat": _rounded(lat), "lon": _rounded(lon)},
+      "figure": json.loads(globe(patches, climate_map).to_json()),
+    },
+    regions=list(zip(scales.REGION_NAMES, scales.REGION_COLOURS, strict=True)),
     style=_inline("report.css"),
     script=_inline("report.js"),
     plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),
@@ -93,102 +92,135 @@ def render(
 
 
 def describe_patch(
-  *, record, image, said, climate_probs, probability=None, level=None
+  *,
+  record,
+  image,
+  prediction,
+  climate_probs,
+  cell_levels=None,
+  areas_km2=None,
+  true_level=None,
 ):
-  """What the page shows of a patch.
+  """Collects the data that the page shows of a patch.
 
   Args:
     record: Its index in the split.
     image: Red, green and blue, uint8, shape `[height, width, 3]`.
-    said: As of `patches.example_patches`.
+    prediction: A dict as in `patches.example_patches`.
     climate_probs: Predicted probabilities of the zones, shape `[31]`.
-    probability: Probability of each of `NUM_CELLS` cells, or None.
-    level: Credible level of the true place, or None.
+    cell_levels: Level above which a credible region contains each cell of
+      `sphere.equal_area_grid(NUM_CELLS)`, shape `[NUM_CELLS]`; None, as the
+      next two, for a regression.
+    areas_km2: Areas of the regions of `scales.REGION_LEVELS`, shape `[3]`.
+    true_level: Level above which a credible region contains the true place.
 
   Returns:
-    A dict that JSON knows.
+    A dict of JSON's types.
+
+  Raises:
+    ValueError: If `cell_levels` has another shape.
   """
-  place = patches.place_name(said["lat_true"], said["lon_true"])
-  likeliest = np.argsort(-climate_probs)[:3]
-  kilometres = f"{said['distance_km']:,.0f}"
+  lat, lon, lat_predicted, lon_predicted = (
+    round(prediction[name], 3)
+    for name in ("lat_true", "lon_true", "lat_predicted", "lon_predicted")
+  )
+  place = labels.place_name(lat, lon)
+  date = labels.date_name(prediction["day_true"])
+  km = f"{prediction['distance_km']:,.0f}"
   described = {
     "record": record,
-    "distance_km": said["distance_km"],
-    "lat": round(said["lat_true"], 3),
-    "lon": round(said["lon_true"], 3),
-    "lat_said": round(said["lat_predicted"], 3),
-    "lon_said": round(said["lon_predicted"], 3),
-    "km": kilometres,
-    "place": place,
-    "place_said": patches.place_name(
-      said["lat_predicted"], said["lon_predicted"]
-    ),
-    "climate": _zone_name(said["zone_true"]),
-    "climate_said": "; ".join(
-      f"{_zone_name(zone)} {100 * climate_probs[zone]:.0f} %"
-      for zone in likeliest
-    ),
-    "date": patches.date_name(said["day_true"]),
-    "date_said": patches.date_name(said["day_predicted"]),
+    "distance_km": prediction["distance_km"],
+    "lat": lat,
+    "lon": lon,
+    "lat_predicted": lat_predicted,
+    "lon_predicted": lon_predicted,
+    "km": km,
+    "option": f"{km} km: {place}, {date}",
     "image": _encode(image),
-    "option": (
-      f"{kilometres} km: {place}, {patches.date_name(said['day_true'])}"
-    ),
-    "words": "",
+    "text": {
+      "place-true": place,
+      "place-predicted": labels.place_name(lat_predicted, lon_predicted),
+      "climate-true": labels.zone_name(prediction["zone_true"]),
+      "climate-predicted": "; ".join(
+        f"{labels.zone_name(zone)} {100 * climate_probs[zone]:.0f} %"
+        for zone in np.argsort(-climate_probs)[:3]
+      ),
+      "date-true": date,
+      "date-predicted": labels.date_name(prediction["day_predicted"]),
+      "regions": "",
+    },
     "cells": "",
     "counts": [],
   }
-  if probability is not None:
-    described |= _describe_regions(probability, level)
+  if cell_levels is None:
+    return described
+  if np.shape(cell_levels) != (NUM_CELLS,):
+    raise ValueError(
+      f"cell_levels must have shape [{NUM_CELLS}], found"
+      f" {list(np.shape(cell_levels))}"
+    )
+  # Cells from the densest region out, and how many each region has.
+  region = scales.region_of(cell_levels)
+  counts = np.cumsum(np.bincount(region)[: len(scales.REGION_LEVELS)])
+  cells = np.argsort(region, kind="stable")[: counts[-1]].astype("<u2")
+  described["cells"] = base64.b64encode(cells.tobytes()).decode()
+  described["counts"] = counts.tolist()
+  areas = ", ".join(
+    f"{name}: {area / 1e6:.2g} million km\N{SUPERSCRIPT TWO}"
+    for name, area in zip(scales.REGION_NAMES, areas_km2, strict=True)
+  )
+  described["text"]["regions"] = (
+    f"Areas of the credible regions, {areas}. The true place lies on the edge"
+    f" of the {100 * true_level:.0f} % region."
+  )
   return described
 
 
-def globe(said, climate_map) -> plotly.graph_objects.Figure:
+def globe(patches, climate_map) -> plotly.graph_objects.Figure:
   """The interactive globe: coasts, regions of a chosen patch, and all patches.
 
   Args:
-    said: A dict a patch, as of `describe_patch`.
-    climate_map: As of `map_layers.draw_land`.
+    patches: Dicts made by `describe_patch`.
+    climate_map: Zones of the world, `[height, width]`, 0 for sea.
 
   Returns:
-    The figure. Its traces: coasts; the regions of 95, 80 and 50 %; the way from
-    truth to prediction; the patches; the predicted and the true place.
+    The figure. Its traces: coasts; the regions of 95, 80 and 50 %; the line
+    from the true to the predicted place; the patches; the predicted and the
+    true place.
   """
-  lat, lon = coastlines(climate_map)
   figure = plotly.graph_objects.Figure()
-  quiet = {"hoverinfo": "skip", "showlegend": False}
-  figure.add_scattergeo(
-    lat=lat,
-    lon=lon,
+
+  def add(lat=(), lon=(), **look):
+    look = {"hoverinfo": "skip", "showlegend": False, **look}
+    figure.add_scattergeo(lat=list(lat), lon=list(lon), **look)
+
+  add(
+    *coastlines(climate_map),
     mode="lines",
     line={"color": "#8a939c", "width": 0.8},
-    **quiet,
   )
-  for colour in map_layers.REGION_COLOURS[::-1]:
-    figure.add_scattergeo(
-      lat=[],
-      lon=[],
-      mode="markers",
-      marker={"color": colour, "size": 7, "symbol": "square", "opacity": 0.75},
-      **quiet,
-    )
-  figure.add_scattergeo(
-    lat=[], lon=[], mode="lines", line={"color": "black", "width": 1.5}, **quiet
-  )
-  edges = map_layers.DISTANCE_EDGES_KM
+  for colour in scales.REGION_COLOURS[::-1]:
+    marker = {"color": colour, "size": 7, "symbol": "square", "opacity": 0.75}
+    add(mode="markers", marker=marker)
+  add(mode="lines", line={"color": "black", "width": 1.5})
+  edges = scales.ERROR_EDGES_KM
   steps = len(edges) - 1
-  distance_km = np.array([patch["distance_km"] for patch in said])
+  distance_km = np.array([patch["distance_km"] for patch in patches])
   step = np.clip(np.searchsorted(edges, distance_km, "right") - 1, 0, steps - 1)
-  figure.add_scattergeo(
-    lat=[patch["lat"] for patch in said],
-    lon=[patch["lon"] for patch in said],
-    text=[patch["option"] for patch in said],
+  colour_scale = [
+    [share, f"rgb({red},{green},{blue})"]
+    for i, (red, green, blue) in enumerate(scales.error_colours())
+    for share in (i / steps, (i + 1) / steps)
+  ]
+  add(
+    [patch["lat"] for patch in patches],
+    [patch["lon"] for patch in patches],
+    text=[patch["option"] for patch in patches],
     hoverinfo="text",
     mode="markers",
-    showlegend=False,
     marker={
       "color": step.tolist(),
-      "colorscale": _colour_steps(steps),
+      "colorscale": colour_scale,
       "cmin": -0.5,
       "cmax": steps - 0.5,
       "size": 9,
@@ -201,24 +233,17 @@ def globe(said, climate_map) -> plotly.graph_objects.Figure:
         "yanchor": "top",
         "tickvals": [i - 0.5 for i in range(steps + 1)],
         "ticktext": [f"{edge:,}" for edge in edges],
-        "tickfont": {"size": 11},
+        "tickfont": {"size": 12},
+        "ticklabeloverflow": "allow",
       },
     },
   )
   for symbol, colour, size in (("x", "black", 11), ("star", "white", 16)):
-    figure.add_scattergeo(
-      lat=[],
-      lon=[],
-      mode="markers",
-      marker={
-        "symbol": symbol,
-        "color": colour,
-        "size": size,
-        "line": {"color": "black", "width": 1.5},
-      },
-      **quiet,
-    )
-  # Land from a map service would have to be fetched: none of its layers.
+    marker = {"symbol": symbol, "color": colour, "size": size}
+    marker["line"] = {"color": "black", "width": 1.5}
+    add(mode="markers", marker=marker)
+  grid = {"showgrid": True, "gridcolor": "#e4e8ec", "dtick": 30}
+  # Plotly's own land and coasts would be requested from a server.
   figure.update_geos(
     projection={"type": "orthographic", "rotation": {"lat": 20, "lon": 10}},
     bgcolor="white",
@@ -226,22 +251,22 @@ def globe(said, climate_map) -> plotly.graph_objects.Figure:
     showframe=True,
     framecolor="#8a939c",
     showocean=False,
-    lataxis={"showgrid": True, "gridcolor": "#e4e8ec", "dtick": 30},
-    lonaxis={"showgrid": True, "gridcolor": "#e4e8ec", "dtick": 30},
+    lataxis=grid,
+    lonaxis=grid,
   )
   figure.update_layout(
     template="none",
-    margin={"l": 4, "r": 4, "t": 4, "b": 70},
+    margin={"l": 20, "r": 20, "t": 4, "b": 70},
     font={"family": "system-ui, Liberation Sans, DejaVu Sans, sans-serif"},
   )
   return figure
 
 
 def coastlines(climate_map):
-  """Coasts of a climate map, at about a degree.
+  """Contours the land of a climate map at about one degree.
 
   Args:
-    climate_map: As of `map_layers.draw_land`.
+    climate_map: Zones of the world, `[height, width]`, 0 for sea.
 
   Returns:
     Latitudes and longitudes in degrees, lists with None between lines.
@@ -253,70 +278,18 @@ def coastlines(climate_map):
   land = land.reshape(rows, step, columns, step).mean(axis=(1, 3))
   lat_deg = 90 - (np.arange(rows) + 0.5) * 180 / rows
   lon_deg = (np.arange(columns) + 0.5) * 360 / columns - 180
-  lines = contourpy.contour_generator(lon_deg, lat_deg, land).lines(0.5)
   lat, lon = [], []
-  for line in lines:
-    # Islands of a cell or two are dust at this size.
-    if len(line) < 6:
-      continue
-    lon += [*_rounded(line[:, 0]), None]
-    lat += [*_rounded(line[:, 1]), None]
+  for line in contourpy.contour_generator(lon_deg, lat_deg, land).lines(0.5):
+    # Islands of one or two cells only clutter the globe.
+    if len(line) >= 6:
+      lon += [*_rounded(line[:, 0]), None]
+      lat += [*_rounded(line[:, 1]), None]
   return lat, lon
-
-
-def _describe_regions(probability, level):
-  """Cells of the credible regions, densest region first, and their sizes."""
-  if len(probability) != NUM_CELLS:
-    raise ValueError(
-      f"probability must have shape [{NUM_CELLS}], found"
-      f" {list(probability.shape)}"
-    )
-  region = map_layers.region_of_cells(probability)
-  inside = [
-    int(np.sum(region <= i)) for i in range(len(map_layers.REGIONS_PERCENT))
-  ]
-  cells = np.argsort(region, kind="stable")[: inside[-1]].astype("<u2")
-  cell_km2 = 4 * np.pi * sphere.EARTH_RADIUS_KM**2 / NUM_CELLS
-  areas = ", ".join(
-    f"{percent} %: {count * cell_km2 / 1e6:.2g} million km\u00b2"
-    for percent, count in zip(map_layers.REGIONS_PERCENT, inside, strict=True)
-  )
-  words = f"Credible regions, {areas}."
-  if level is not None:
-    words += f" The true place lies on the edge of the {100 * level:.0f} % one."
-  return {
-    "cells": base64.b64encode(cells.tobytes()).decode(),
-    "counts": inside,
-    "words": words,
-  }
-
-
-def _colour_steps(steps):
-  """The colours of the error maps, as Plotly takes steps of colour."""
-  scale = []
-  for i in range(steps):
-    red, green, blue, _ = map_layers.distance_colour(i, bytes=True)
-    colour = f"rgb({red},{green},{blue})"
-    scale += [[i / steps, colour], [(i + 1) / steps, colour]]
-  return scale
-
-
-def _rows(table):
-  return {
-    **vars(table),
-    "rows": [{"name": name, "cells": cells} for name, cells in table.rows],
-  }
-
-
-def _zone_name(zone):
-  if zone == 0:
-    return "sea"
-  return f"{climate.ZONES[zone]} ({climate.ZONE_NAMES[zone].lower()})"
 
 
 def _encode(image):
   image = PIL.Image.fromarray(image)
-  image.thumbnail((_SIDE, _SIDE))
+  image.thumbnail((_IMAGE_SIDE, _IMAGE_SIDE))
   file = io.BytesIO()
   image.save(file, "JPEG", quality=90, subsampling=0)
   return _data_uri(file.getvalue(), "image/jpeg")

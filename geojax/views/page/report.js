@@ -1,8 +1,8 @@
 "use strict";
-// The globe, and what a chosen patch shows. Traces in the order of globe().
+// The globe and the panel of the chosen patch. Traces in the order of globe().
 (function () {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const REGIONS = [1, 2, 3], PATH = 4, DOTS = 5, SAID = 6, TRUE = 7;
+  const REGIONS = [1, 2, 3], PATH = 4, DOTS = 5, PREDICTED = 6, TRUE = 7;
   const globe = document.getElementById("globe");
   const choose = document.getElementById("choose");
   const put = (id, text) => { document.getElementById(id).textContent = text; };
@@ -16,7 +16,7 @@
   function drawRegions(patch) {
     const cells = cellsOf(patch);
     const [inner, middle] = patch.counts;
-    // As the traces are: the widest region first, the densest on top.
+    // In the order of the traces: the densest region is drawn last, on top.
     const parts = [
       cells.subarray(middle), cells.subarray(inner, middle),
       cells.subarray(0, inner),
@@ -25,33 +25,26 @@
     Plotly.restyle(globe, {
       lat: parts.map((part) => pick(data.cells.lat, part)),
       lon: parts.map((part) => pick(data.cells.lon, part)),
-      // As wide as a cell in the middle of the globe.
+      // The width of a cell in the middle of the globe.
       "marker.size": globe.clientHeight / 56,
     }, REGIONS);
     Plotly.restyle(globe, {
-      lat: [[patch.lat, patch.lat_said]], lon: [[patch.lon, patch.lon_said]],
-    }, [PATH]);
-    Plotly.restyle(globe, { lat: [[patch.lat_said]], lon: [[patch.lon_said]] }, [SAID]);
-    Plotly.restyle(globe, { lat: [[patch.lat]], lon: [[patch.lon]] }, [TRUE]);
+      lat: [[patch.lat, patch.lat_predicted], [patch.lat_predicted], [patch.lat]],
+      lon: [[patch.lon, patch.lon_predicted], [patch.lon_predicted], [patch.lon]],
+    }, [PATH, PREDICTED, TRUE]);
   }
 
   function show(index, turn) {
     chosen = (index + data.patches.length) % data.patches.length;
     const patch = data.patches[chosen];
     choose.value = String(chosen);
-    put("patch-title", `Patch ${patch.record}: ${patch.km} km off`);
+    put("patch-title", `Patch ${patch.record}: ${patch.km} km error`);
     const image = document.getElementById("patch-image");
     image.src = patch.image;
-    image.alt = `Satellite patch at ${patch.place}, ${patch.date}`;
+    image.alt = `Satellite patch at ${patch.text["place-true"]}, ${patch.text["date-true"]}`;
     image.hidden = false;
     document.getElementById("patch-table").hidden = false;
-    put("place-true", patch.place);
-    put("place-said", patch.place_said);
-    put("climate-true", patch.climate);
-    put("climate-said", patch.climate_said);
-    put("date-true", patch.date);
-    put("date-said", patch.date_said);
-    put("patch-words", patch.words);
+    for (const [id, text] of Object.entries(patch.text)) put(id, text);
     if (patch.cells) drawRegions(patch);
     if (turn) {
       Plotly.relayout(globe, { "geo.projection.rotation": {
@@ -79,14 +72,15 @@
   });
   choose.value = "";
   choose.addEventListener("change", () => show(Number(choose.value), isGlobe()));
-  document.getElementById("next").addEventListener(
-    "click", () => show(chosen + 1, isGlobe()));
-  document.getElementById("previous").addEventListener(
-    "click", () => show(chosen < 0 ? -1 : chosen - 1, isGlobe()));
-  document.getElementById("as-globe").addEventListener(
-    "click", () => project("orthographic"));
-  document.getElementById("as-map").addEventListener(
-    "click", () => project("robinson"));
+  const actions = {
+    next: () => show(chosen + 1, isGlobe()),
+    previous: () => show(chosen < 0 ? -1 : chosen - 1, isGlobe()),
+    "as-globe": () => project("orthographic"),
+    "as-map": () => project("robinson"),
+  };
+  for (const [id, action] of Object.entries(actions)) {
+    document.getElementById(id).addEventListener("click", action);
+  }
   Plotly.newPlot(globe, data.figure.data, data.figure.layout, {
     responsive: true, displayModeBar: false, scrollZoom: false,
   }).then(() => {

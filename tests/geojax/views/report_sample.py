@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from geojax import sphere
+from geojax import cell_regions, sphere
 from geojax.views import report
 
 
@@ -14,7 +14,7 @@ def climate_map():
 
 def described(lat, lon, record, *, kappa=100.0):
   rng = np.random.default_rng(record)
-  said = {
+  prediction = {
     "lat_true": lat,
     "lon_true": lon,
     "lat_predicted": lat + 5,
@@ -34,10 +34,11 @@ def described(lat, lon, record, *, kappa=100.0):
   return report.describe_patch(
     record=record,
     image=rng.integers(0, 255, (32, 32, 3)).astype(np.uint8),
-    said=said,
+    prediction=prediction,
     climate_probs=probs,
-    probability=probability / probability.sum(),
-    level=0.83,
+    cell_levels=cell_regions.cell_levels(probability / probability.sum()),
+    areas_km2=np.array([1.8e6, 4e6, 7.6e6]),
+    true_level=0.83,
   )
 
 
@@ -56,6 +57,6 @@ def page():
     tables=[table],
     pictures=[("A picture of nothing", b"\x89PNG\r\n")],
     config={"seed": 0, "model": {"name": "<core>"}},
-    said=[described(*p) for p in ((20.0, 10.0, 2), (0.0, -175.0, 1))],
+    patches=[described(*p) for p in ((20.0, 10.0, 2), (0.0, -175.0, 1))],
     climate_map=climate_map(),
   )

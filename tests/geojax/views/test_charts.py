@@ -1,4 +1,4 @@
-"""What the charts draw: shares, medians, days and the honest diagonal."""
+"""Shares, medians, days and calibration curves of the charts."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ def test_confusions_are_shares_of_the_true_row_in_the_maps_colours():
       expected = tuple(np.round(colour / 255, 3))
       assert drawn[2 * i] == drawn[2 * i + 1] == expected
     assert axes.get_xlabel() == "predicted"
-    assert axes.get_ylabel() == "true"
+  assert left.get_ylabel() == "true"
   assert "share" in bar.get_xlabel()
   percent = round(100 * np.trace(zones) / zones.sum())
   assert f"{percent} % of {zones.sum():,}" in left.get_title()
@@ -80,7 +80,7 @@ def test_reliability_has_a_diagonal_and_the_curves():
   )
   left, right = figure.axes
   np.testing.assert_allclose(left.lines[0].get_ydata(), 100 * mass**2)
-  words = [text.get_text() for text in left.get_legend().get_texts()]
+  words = [text.get_text() for text in figure.legends[0].get_texts()]
   assert words == ["one", "two"]
   np.testing.assert_allclose(
     right.collections[0].get_offsets(), [[20, 50], [90, 100]]
@@ -92,5 +92,6 @@ def test_reliability_has_a_diagonal_and_the_curves():
     assert "%" in axes.get_xlabel()
     assert "%" in axes.get_ylabel()
   # A regression has no curve of the place.
-  empty = charts.reliability(curves={}, climate_curve=curve).axes[0]
-  assert len(empty.lines) == 1
+  empty = charts.reliability(curves={}, climate_curve=curve)
+  assert len(empty.axes[0].lines) == 1
+  assert not empty.legends

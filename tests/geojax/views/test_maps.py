@@ -1,9 +1,9 @@
-"""What the maps draw: dots, great circles, regions by their mass, circles."""
+"""Dots, great circles, credible regions and circles of the maps."""
 
 import numpy as np
 import pytest
 
-from geojax import sphere
+from geojax import cell_regions, sphere
 from geojax.views import maps
 
 
@@ -46,19 +46,24 @@ def test_the_error_map_draws_all_places_and_leads_on_from_the_worst():
   assert len(world.images) == 1
 
 
-def test_paths_are_cut_at_the_edge_of_the_map():
+def test_circles_keep_their_distance_from_their_centers():
+  center = sphere.latlon_to_unit(np.array([0.0, 60.0]), np.array([180.0, 20.0]))
+  radius = np.array([1000.0, 500.0])
   figure = maps.centers_map(
-    centers=sphere.latlon_to_unit(np.array([0.0]), np.array([180.0])),
-    radius_km=np.array([1000.0]),
-    climate_map=_climate_map(),
+    centers=center, radius_km=radius, climate_map=_climate_map()
   )
   world = figure.axes[0]
-  (circle,) = [c for c in world.collections if len(c.get_paths()) > 1]
-  left, right = world.projection.x_limits
-  for path in circle.get_paths():
-    assert np.ptp(path.vertices[:, 0]) < (right - left) / 10
-  assert "1 centers" in world.get_title()
-  assert "1,000 km" in world.get_title()
+  circles = world.collections[0]
+  for path, x, km in zip(circles.get_paths(), center, radius, strict=True):
+    lon, lat = path.vertices.T
+    away = sphere.great_circle_km(sphere.latlon_to_unit(lat, lon), x)
+    np.testing.assert_allclose(away, km, rtol=1e-6)
+  # Cut at the edge of the map.
+  to_map = circles.get_transform() - world.transData
+  x = to_map.transform_path_non_affine(circles.get_paths()[0]).vertices[:, 0]
+  assert np.abs(x).min() > 0.9 * world.projection.x_limits[1]
+  assert "2 centers" in world.get_title()
+  assert "500 to 1,000 km, median 750 km" in world.get_title()
 
 
 def test_the_probability_map_colours_the_densest_cells():
@@ -69,7 +74,7 @@ def test_the_probability_map_colours_the_densest_cells():
   centers = _unit(np.random.default_rng(4), 30)
   weights = np.arange(30) / np.arange(30).sum()
   figure = maps.probability_map(
-    probability=probability,
+    cell_levels=cell_regions.cell_levels(probability),
     climate_map=_climate_map(),
     place_true=true,
     place_predicted=-true,
@@ -95,13 +100,18 @@ def test_the_probability_map_colours_the_densest_cells():
   np.testing.assert_allclose(_offsets(rings), np.stack([lon, lat], -1))
   words = [text.get_text() for text in figure.legends[0].get_texts()]
   assert words[:3] == ["50 %", "80 %", "95 %"]
-  assert {"true place", "predicted", "most active centers"} <= set(words)
+  assert {
+    "true place",
+    "predicted place (far side)",
+    "largest components",
+  } <= set(words)
 
 
 def test_a_map_of_an_unknown_place_has_no_star():
   probability = np.full(512, 1 / 512)
   figure = maps.probability_map(
-    probability=probability, climate_map=_climate_map()
+    cell_levels=cell_regions.cell_levels(probability),
+    climate_map=_climate_map(),
   )
   words = [text.get_text() for text in figure.legends[0].get_texts()]
   assert words == ["50 %", "80 %", "95 %"]

@@ -57,7 +57,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(text, page):
   assert "http" not in policy
 
 
-def test_the_page_says_the_figures_the_pictures_and_the_config(text):
+def test_the_page_holds_tables_pictures_and_config(text):
   for words in (
     "<td>1,816</td>",
     "median distance, km",
@@ -101,9 +101,12 @@ def test_patches_come_nearest_first_with_their_regions(page):
   )
   lat = np.array(page.data["cells"]["lat"])[cells[:inner]]
   assert lat.mean() == pytest.approx(5, abs=1)
-  assert near["climate_said"].startswith("Af (tropical, rainforest) 70 %; Cfb")
-  assert near["date"] == "19 Jul"
-  assert "83 %" in near["words"]
+  assert near["text"]["climate-predicted"].startswith(
+    "Af (tropical, rainforest) 70 %; Cfb"
+  )
+  assert near["text"]["date-true"] == "19 Jul"
+  assert "50 %: 1.8 million km²" in near["text"]["regions"]
+  assert "83 %" in near["text"]["regions"]
 
 
 def test_the_globe_has_a_dot_a_patch_and_the_coasts_handed_in(page):
@@ -120,17 +123,17 @@ def test_the_globe_has_a_dot_a_patch_and_the_coasts_handed_in(page):
   assert (min(lat), max(lat)) == (10, 50)
   assert (min(lon), max(lon)) == (-30, 40)
   assert len(regions) == 3
-  # Its own layers would be fetched.
+  # Plotly's own layers would be requested from a server.
   geo = page.data["figure"]["layout"]["geo"]
   shown = [name for name, value in geo.items() if name[:4] == "show" and value]
   assert shown == ["showframe"]
 
 
-def test_a_regression_has_no_regions():
-  described = report.describe_patch(
+def _describe(**regions):
+  return report.describe_patch(
     record=0,
     image=np.zeros((256, 200, 3), np.uint8),
-    said={
+    prediction={
       "lat_true": 0.0,
       "lon_true": 0.0,
       "lat_predicted": 0.0,
@@ -143,13 +146,18 @@ def test_a_regression_has_no_regions():
       "day_predicted": 1.0,
     },
     climate_probs=np.eye(31)[0],
+    **regions,
   )
-  assert described["cells"] == described["words"] == ""
-  assert described["climate"] == "sea"
+
+
+def test_a_regression_has_no_regions():
+  described = _describe()
+  assert described["cells"] == described["text"]["regions"] == ""
+  assert described["text"]["climate-true"] == "sea"
   # Large patches are shown smaller.
   assert len(described["image"]) < 10_000
 
 
 def test_cells_are_those_of_the_page():
-  with pytest.raises(ValueError, match="probability must have shape"):
-    report._describe_regions(np.full(10, 0.1), None)
+  with pytest.raises(ValueError, match=r"shape \[8192\], found \[10\]"):
+    _describe(cell_levels=np.full(10, 0.1))

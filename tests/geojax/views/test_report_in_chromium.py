@@ -112,12 +112,12 @@ def test_a_click_on_a_dot_shows_the_patch(opened):
   assert image.is_displayed()
   assert int(image.get_property("naturalWidth")) == 32
   assert image.accessible_name == "Satellite patch at 20 N 10 E, 19 Jul"
-  assert _text(opened, "place-said") == "25 N 10 E"
+  assert _text(opened, "place-predicted") == "25 N 10 E"
   assert _text(opened, "climate-true").startswith("Cfb")
-  assert _text(opened, "climate-said").startswith(
+  assert _text(opened, "climate-predicted").startswith(
     "Af (tropical, rainforest) 70"
   )
-  assert (_text(opened, "date-true"), _text(opened, "date-said")) == (
+  assert (_text(opened, "date-true"), _text(opened, "date-predicted")) == (
     "19 Jul",
     "20 Jan",
   )

@@ -1,4 +1,4 @@
-"""What the picture of a tile draws: panels, marks and days of the arrays."""
+"""Panels, places and days of the picture of a tile."""
 
 import datetime
 
@@ -20,12 +20,10 @@ def arrays(**changes):
   shares[[3, 8]] = 0.75, 0.25
   return {
     "title": "a tile",
-    "picture": rng.uniform(size=(40, 60, 3)),
+    "picture": rng.integers(0, 256, (40, 60, 3)).astype(np.uint8),
     "place": place,
     "place_true": sphere.latlon_to_unit(10.0, 23.0),
-    "probabilities": probabilities,
-    "levels": (0.5, 0.8, 0.95),
-    "regions": cell_regions.cell_levels(probabilities),
+    "cell_levels": cell_regions.cell_levels(probabilities),
     "patch_days": np.array([360.0, 5.0, 20.0]),
     "day": 8.0,
     "day_spread": 12.0,
@@ -48,24 +46,24 @@ def words(axes):
   return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
-def test_six_panels_say_what_was_said():
+def test_six_panels_show_the_tile_and_its_predictions():
   given = arrays()
   found = panels(tile_plots.tile_prediction(**given))
   assert len(found) == 6
   # 3 degrees of longitude at 10 north.
-  assert "329 km off" in found["Where"].get_title()
-  assert words(found["Where"]) == ["predicted", "true"]
-  assert "0 % in common" in found["Which climate"].get_title()
-  zones = found["Climate as predicted"].images[0]
+  assert "error 329 km" in found["Place"].get_title()
+  assert words(found["Place"])[3:] == ["predicted place", "true place"]
+  assert "overlap 0 %" in found["Climate zones"].get_title()
+  zones = found["Climate zones, predicted"].images[0]
   assert tuple(zones.get_array()[0, 2]) == (1, 1, 1)
   # The margin of patches that overlap stays free on each side.
   np.testing.assert_allclose(zones.get_extent(), (0.2, 0.8, 0.9, 0.1))
-  assert "no clear patch" in found["Climate as predicted"].get_xlabel()
+  assert "no clear patch" in found["Climate zones, predicted"].get_xlabel()
 
 
 def test_days_are_drawn_across_new_year():
-  axes = panels(tile_plots.tile_prediction(**arrays()))["When"]
-  assert "11 days off" in axes.get_title()
+  axes = panels(tile_plots.tile_prediction(**arrays()))["Day"]
+  assert "error 11 days" in axes.get_title()
   heights = [bar.get_height() for bar in axes.patches if bar.get_width() < 10]
   assert sum(heights) == 3
   assert "tile: 8 Jan" in words(axes)
@@ -79,44 +77,31 @@ def test_days_are_drawn_across_new_year():
   [(1.0, "1 Jan"), (31.9, "31 Jan"), (32.0, "1 Feb"), (365.9, "31 Dec")],
 )
 def test_days_have_their_names(day, name):
-  axes = panels(tile_plots.tile_prediction(**arrays(day=day)))["When"]
+  axes = panels(tile_plots.tile_prediction(**arrays(day=day)))["Day"]
   assert f"tile: {name}" in words(axes)
 
 
-def test_a_truth_behind_the_globe_is_told():
+def test_the_legend_names_a_place_on_the_far_side():
   given = arrays(place_true=sphere.latlon_to_unit(-10.0, -160.0))
-  axes = panels(tile_plots.tile_prediction(**given))["Where"]
-  assert words(axes) == ["predicted", "true: on the far side"]
+  axes = panels(tile_plots.tile_prediction(**given))["Place"]
+  assert words(axes)[-1] == "true place (far side)"
 
 
 def test_what_is_not_known_is_not_drawn(tmp_path):
-  given = arrays(
-    place_true=None, probabilities=None, regions=None, date_true=None
-  )
+  given = arrays(place_true=None, cell_levels=None, date_true=None)
   figure = tile_plots.tile_prediction(**given)
   found = panels(figure)
-  assert "off" not in found["Where"].get_title()
-  assert words(found["Where"]) == ["predicted"]
+  assert "error" not in found["Place"].get_title()
+  assert words(found["Place"]) == ["predicted place"]
   figure.savefig(tmp_path / "tile.png")
 
 
-def test_a_sure_answer_is_looked_at_closely():
+def test_a_narrow_region_is_enlarged():
   narrow = np.zeros(CELLS)
   narrow[np.argmax(sphere.equal_area_grid(CELLS) @ arrays()["place"])] = 1
-  near = arrays(probabilities=narrow, regions=cell_regions.cell_levels(narrow))
+  near = arrays(cell_levels=cell_regions.cell_levels(narrow))
   widths = [
-    np.ptp(panels(tile_plots.tile_prediction(**x))["Where"].get_xlim())
+    np.ptp(panels(tile_plots.tile_prediction(**x))["Place"].get_xlim())
     for x in (near, arrays())
   ]
   assert widths[0] < widths[1] / 4
-
-
-def test_true_colour_keeps_hue_and_holes():
-  pixels = np.random.default_rng(0).uniform(200, 900, (30, 30, 3))
-  pixels[0, 0] = np.nan
-  pixels[1, 1] = 500, 500, 500
-  found = tile_plots.true_colour(pixels)
-  assert np.isnan(found[0, 0]).all()
-  assert np.nanmin(found) == 0
-  assert np.nanmax(found) == 1
-  np.testing.assert_allclose(found[1, 1], found[1, 1, 0])
