@@ -1,11 +1,11 @@
-"""A trained run as a function: patches in; where, which climate and when out.
+"""A trained run as a function of patches.
 
-  run = predict.load("runs/base")
-  found = run.predict(patches)
-  found.lat_lon, found.climate_probs, found.day, found.day_spread()
+    run = predict.load("runs/base")
+    prediction = run.predict(patches)
+    prediction.lat_lon, prediction.climate_probs, prediction.day
 
-Config, scale, bands and parameters are those of the workdir; the data set that
-it was trained on need not be there.
+Config, scale, bands and parameters are read from the workdir; the data set of
+the training need not be there.
 """
 
 import pathlib

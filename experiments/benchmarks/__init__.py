@@ -1,1 +1,1 @@
-"""Measurements that the README speaks of; run with `python -m`."""
+"""Benchmarks, see docs/benchmarks.md; run with `python -m`."""
