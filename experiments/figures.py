@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from geojax import calibration, climate, encodings, groups, metrics, sphere
+from geojax import (
+  calibration,
+  climate,
+  encodings,
+  files,
+  groups,
+  metrics,
+  sphere,
+)
 
 # Masses of the curve of coverage, from nothing to all.
 CURVE_MASSES = np.linspace(0, 1, 21)
@@ -89,9 +97,8 @@ def _doubt(examined, land):
 
 def write_json(found: dict, path: pathlib.Path) -> None:
   """Writes figures as JSON, whole or not at all; NaN becomes null."""
-  partial = path.with_suffix(".partial")
-  partial.write_text(json.dumps(_plain(found), indent=2, allow_nan=False))
-  partial.replace(path)
+  text = json.dumps(_plain(found), indent=2, allow_nan=False)
+  files.write_text(path, text)
 
 
 def _plain(value):
@@ -144,9 +151,8 @@ def write_predictions(
     examined["climate_probs"].astype(np.float32).ravel(), len(climate.ZONES)
   )
   table = table.append_column("zone_probabilities", shares)
-  partial = path.with_suffix(".partial")
-  parquet.write_table(table, partial)
-  partial.replace(path)
+  with files.atomic(path) as temporary:
+    parquet.write_table(table, temporary)
 
 
 def _lat_lon(name, place):

@@ -7,7 +7,7 @@ import numpy as np
 
 from data_prep import earth
 from experiments import pictures
-from geojax import cell_regions, metrics, mixture, sphere
+from geojax import cell_regions, files, metrics, mixture, sphere
 from geojax.training import loop
 from geojax.views import report
 
@@ -20,7 +20,7 @@ _CAPTIONS = {
   "map_patch": "Where the patch of median error may have been taken",
   "map_tile": "The same for all patches around it together",
   "error_against": "Error against latitude and distance to training",
-  "reliability": "Is the doubt honest? Along the diagonal it is",
+  "reliability": "Calibration: accuracy by confidence, coverage by level",
   "confusion": "Climate zones and classes that are taken for each other",
   "days": "Error of the day around the year",
   "centers": "Centers of the mixture and their radii",
@@ -113,9 +113,7 @@ def write(
     patches=_describe_patches(run, variables, examined, split),
     climate_map=earth.load_climate_map().zones,
   )
-  partial = path.with_suffix(".partial")
-  partial.write_text(html, encoding="utf-8")
-  partial.replace(path)
+  files.write_text(path, html)
 
 
 def _headline(found, beside):
@@ -156,9 +154,11 @@ def _doubt(found):
     return
   kinds = doubt["as_configured"], doubt["fitted"]
   names = [key for key in kinds[0] if key != "curve"]
-  labels = dict(_HEADLINE) | {"coverage_error": "mean gap to honest coverage"}
+  labels = dict(_HEADLINE) | {
+    "coverage_error": "mean gap between coverage and level"
+  }
   yield report.Table(
-    title="Honesty of the doubt by temperature, fitted on validation",
+    title="Calibration by temperature, fitted on validation",
     corner="metric",
     columns=(
       f"configured, {doubt['temperature']:.2f}",
@@ -222,9 +222,7 @@ def _describe_patches(run, variables, examined, split):
       probability = np.asarray(
         draw_map(closer["logits"], **components, cells=cells), np.float64
       )
-      cell_levels = cell_regions.cell_levels(
-        probability / probability.sum(axis=-1, keepdims=True)
-      )
+      cell_levels = cell_regions.cell_levels(probability)
     for i, record in enumerate(chunk):
       regions = {}
       if components:

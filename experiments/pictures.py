@@ -216,7 +216,7 @@ def _globes(components, read_closer, land, place_true, zones):
     )
     figures.append(
       maps.probability_map(
-        cell_levels=cell_regions.cell_levels(probability / probability.sum()),
+        cell_levels=cell_regions.cell_levels(probability),
         climate_map=zones,
         place_true=place_true[patch],
         place_predicted=land["place"][patch] if len(rows) == 1 else None,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from data_prep import climate_maps, earth, tile_writer
-from geojax import cell_regions, climate, encodings, predict, sphere
+from geojax import cell_regions, climate, encodings, files, predict, sphere
 from geojax.views import patches, tile_plots
 
 JSON, PICTURE, ZONES = "prediction.json", "prediction.png", "climate_zones.tif"
@@ -46,7 +46,6 @@ def write(folder, found, config, *, how, num_independent) -> dict:
   if how == "product":
     combined["num_independent"] = num_independent
   told = {"tile": str(found.patches.tile.path), **combined}
-  partial = folder / f"{JSON}.partial"
   told |= describe(found)
   # A line a key: to be read by eyes as well, and not ten times as long.
   lines = (
@@ -54,8 +53,7 @@ def write(folder, found, config, *, how, num_independent) -> dict:
     for key, value in told.items()
   )
   # Last, and whole: a folder with it has everything.
-  partial.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-  partial.replace(folder / JSON)
+  files.write_text(folder / JSON, "{\n" + ",\n".join(lines) + "\n}\n")
   return told
 
 
@@ -81,11 +79,11 @@ def describe(found) -> dict:
     where["truth"]["credible_level"] = _round(truth[0], 3)
     where["credible_regions"] = _regions(found.cell_probs, levels)
   (when,) = _dates(tile)
-  error = abs(tile.day[0] - found.day_true) % encodings.DAYS_PER_YEAR
+  error = encodings.days_apart(tile.day[0], found.day_true)
   when["truth"] = {
     "day": found.day_true,
     "date": found.patches.scene.date.isoformat(),
-    "error_days": _round(min(error, encodings.DAYS_PER_YEAR - error), 1),
+    "error_days": _round(error, 1),
   }
   return {
     "patches": {

@@ -103,6 +103,21 @@ def decode_day_of_year(code):
   return xp.maximum(day, xp.asarray(1.0, dtype=day.dtype))
 
 
+def days_apart(day, other):
+  """Days between two days of the year, the short way round.
+
+  Args:
+    day: Days of the year, shape `[...]`.
+    other: Days of the year, shape `[...]`.
+
+  Returns:
+    Days in [0, 182.5], shape `[...]`.
+  """
+  xp, day, other = sphere.as_floats(day, other)
+  apart = xp.abs(day - other) % DAYS_PER_YEAR
+  return xp.minimum(apart, DAYS_PER_YEAR - apart)
+
+
 def encode_label(climate, lat_deg, lon_deg, day):
   """Joins zone fractions, place and day to geo labels.
 

@@ -76,7 +76,6 @@ def per_example(labels, *, place, climate_probs, day, log_prob=None):
   _check_shape("day", day, batch)
   place_true = encodings.coordinates_to_unit(target["coords"])
   day_true = encodings.decode_day_of_year(target["date"])
-  around = xp.abs(day - day_true) % encodings.DAYS_PER_YEAR
   zone_true = xp.argmax(target["climate"], axis=-1)
   true_prob = xp.take_along_axis(climate_probs, zone_true[..., None], axis=-1)
   examples = {
@@ -90,7 +89,7 @@ def per_example(labels, *, place, climate_probs, day, log_prob=None):
     "class_true": xp.argmax(
       climate.class_fractions(target["climate"]), axis=-1
     ),
-    "date_days": xp.minimum(around, encodings.DAYS_PER_YEAR - around),
+    "date_days": encodings.days_apart(day, day_true),
     "is_land": ~encodings.is_sea_patch(target["climate"]),
   }
   if log_prob is not None:

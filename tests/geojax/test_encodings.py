@@ -143,3 +143,11 @@ def test_bad_input():
     encodings.is_sea_patch(np.ones((2, 36)))
   with pytest.raises(ValueError, match=r"climate must have shape"):
     encodings.encode_label(np.ones(30), 0.0, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_days_are_apart_the_short_way_round(xp):
+  day = xp.asarray([1.0, 365.0, 10.0, 365.9, 1.0, 100.0])
+  other = xp.asarray([365.0, 1.0, 12.5, 1.0, 183.5, 100.0])
+  found = encodings.days_apart(day, other)
+  np.testing.assert_allclose(found, [1, 1, 2.5, 0.1, 182.5, 0], atol=1e-4)
