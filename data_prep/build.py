@@ -2,22 +2,22 @@
 
   python -m data_prep.build --config=earth --output=data
   python -m data_prep.build --config=sentinel2 --source=DIR --output=data
+  python -m data_prep.build --config=path/to/mine.py --source=DIR --output=data
 
-leaves the records in `<output>/geo_tiles/<config>/<version>/`, and what became
-of the tiles in `report.json` and `places.png` of `<output>`. A build that was
-killed is started again by the same command: tiles that are whole are not cut
-again nor whole shards written, and records appear under their name only when
-all of them are there.
+Writes records to `<output>/geo_tiles/<config>/<version>/`, and figures, errors
+and a map to `report.json` and `places.png` of `<output>`. `data_prep.sources`
+describes configs. The same command resumes a build that was killed: whole tiles
+and whole shards are kept, and records appear under their name only when all of
+them are there.
 
-Exits with 0; with 1 if there is no data set, and with 3 if there is one that
-lacks tiles which could not be used, also where it was there before.
+Exits with 0; with 1 if there is no data set; and with 3 if the data set, built
+now or before, lacks tiles that could not be used.
 """
 
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import dataclasses
-import fcntl
 import io
 import json
 import os
@@ -30,20 +30,21 @@ import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from data_prep import (
-  beam_map,
   climate_maps,
   geo_tiles,
-  process_map,
   rasters,
+  sources,
   splits,
+  task_maps,
   tiles,
 )
+from geojax import files
 
-_CONFIG = flags.DEFINE_enum(
+_CONFIG = flags.DEFINE_string(
   "config",
   "earth",
-  [config.name for config in geo_tiles.CONFIGS],
-  "What to build.",
+  f"What to build: {', '.join(sources.names())}, or a file or module of your"
+  " own that ends in a CONFIG.",
 )
 _OUTPUT = flags.DEFINE_string("output", "data", "Folder for tiles and records.")
 _SOURCE = flags.DEFINE_string(
@@ -56,9 +57,10 @@ _STRICT = flags.DEFINE_boolean(
 _DEFAULT_BASELINE = flags.DEFINE_string(
   "default_baseline",
   None,
-  "Processing baseline, such as 04.00, of Sentinel-2 products that tell none.",
+  "Processing baseline, such as 04.00, of Sentinel-2 products whose name has"
+  " none.",
 )
-# What a user can put in place of the split rule's own.
+# Fields of the split rule.
 _SPLIT_CHANGES = {
   name: flags.DEFINE_float(name, None, text)
   for name, text in {
@@ -67,7 +69,7 @@ _SPLIT_CHANGES = {
     "test": "Share of the blocks held out for test.",
   }.items()
 }
-# What a user can put in place of a config's own.
+# Fields of the config.
 _CHANGES = {
   "climate_map": flags.DEFINE_string(
     "climate_map", None, "GeoTIFF of climate zones of the whole Earth."
@@ -85,11 +87,9 @@ _CHANGES = {
 _NUM_WORKERS = flags.DEFINE_integer(
   "num_workers",
   os.cpu_count(),
-  "Processes that cut and read tiles; 0: none but this one.",
+  "Processes that cut and read tiles; 0: only this one.",
   lower_bound=0,
 )
-
-
 _BEAM_RUNNER = flags.DEFINE_enum(
   "beam_runner",
   None,
@@ -102,7 +102,7 @@ _BEAM_OPTIONS = flags.DEFINE_multi_string(
 
 
 class BuildError(Exception):
-  """A build that cannot go on; the message says why and what to do."""
+  """A build that cannot go on; the message says why, and the way out."""
 
 
 def build(
@@ -120,28 +120,29 @@ def build(
   """Builds a data set, unless it is built already.
 
   Args:
-    config_name: Name of one of `geo_tiles.CONFIGS`.
+    config_name: Name, file or module, see `sources.find`.
     output: Folder for tiles and records.
     source_dir: Folder of the user's own files, or None.
-    num_workers: Processes that cut and read tiles; 0: none but this one.
-    strict: Whether the first tile that cannot be used ends the build. If not,
-      it is one of the builder's `errors`.
+    num_workers: Processes that cut and read tiles; 0: only this one.
+    strict: Whether the first tile that cannot be used ends the build, instead
+      of being one of the builder's `errors`.
     beam: Name of a Beam runner and a list of its options, or None.
-    default_baseline: Processing baseline of Sentinel-2 products that tell none.
-    split: Fields of the `SplitRule` to replace, a dict.
-    **changes: Fields of the `GeoTilesConfig` to replace.
+    default_baseline: Baseline of Sentinel-2 products whose name has none.
+    split: Fields of the `splits.SplitRule` to replace, a dict.
+    **changes: Fields of the `configs.GeoTilesConfig` to replace.
 
   Returns:
-    A `geo_tiles.GeoTiles`; its `counts` are empty if it was built already.
+    A `geo_tiles.GeoTiles`; its `counts` are empty if it was built before.
 
   Raises:
-    BuildError: If a setting is invalid, or the output was built with other ones
-      or is being built.
-    rasters.RasterError: If a raster is missing or not the expected one.
-    tiles.TileError: If a tile cannot be used.
+    BuildError: A setting is invalid, or the output was built with others or is
+      being built.
+    sources.UnknownConfigError: There is no such config.
+    rasters.RasterError: A raster is missing or differs.
+    tiles.TileError: A tile cannot be used.
   """
   output = pathlib.Path(output)
-  config = {config.name: config for config in geo_tiles.CONFIGS}[config_name]
+  config = sources.find(config_name)
   try:
     config = _change(config, default_baseline, split or {}, changes)
   except ValueError as error:
@@ -155,9 +156,9 @@ def build(
   with contextlib.ExitStack() as stack:
     stack.enter_context(_lock(tile_dir))
     if beam is None:
-      executor_map = stack.enter_context(process_map.open_map(num_workers))
+      executor_map = stack.enter_context(task_maps.open_map(num_workers))
     else:
-      executor_map = beam_map.make_map(*beam, folder=tile_dir)
+      executor_map = task_maps.beam_map(*beam, folder=tile_dir)
     _claim(tile_dir / "settings.json", settings)
     for leftover in record_dir.glob("incomplete.*"):
       shutil.rmtree(leftover)
@@ -176,7 +177,7 @@ def build(
       errors=errors,
       shard_dir=tile_dir / "shards",
     )
-    # TFDS announces a download that there is not.
+    # TFDS prints that it downloads, which it does not.
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
@@ -186,7 +187,7 @@ def build(
 
 
 def _change(config, default_baseline, split, changes):
-  """A config with the settings that the user gave."""
+  """The config with the user's settings."""
   if default_baseline is not None:
     if not hasattr(config.source, "default_baseline"):
       raise ValueError(f"config {config.name} has no default_baseline")
@@ -200,7 +201,7 @@ def _change(config, default_baseline, split, changes):
 
 
 def _check_maps(config):
-  """Reads the maps that the user gave: a wrong one would fail every tile."""
+  """Reads the user's maps: a wrong one would fail every tile."""
   try:
     climate_maps.load(config.climate_map, config.legend, config.water_mask)
   except ValueError as error:
@@ -211,63 +212,51 @@ def _check_maps(config):
 
 @contextlib.contextmanager
 def _lock(directory):
-  """Keeps a second build out; falls with the process, however it ends."""
-  directory.mkdir(parents=True, exist_ok=True)
-  with open(directory / ".lock", "w") as file:
-    try:
-      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-      raise BuildError(
-        f"{directory} is being built by another process; wait for it"
-      ) from None
-    yield
+  try:
+    with files.lock(directory / ".lock"):
+      yield
+  except files.LockedError as error:
+    raise BuildError(
+      f"{directory} is being built by another process, {error.holder}; wait"
+      " until it has finished"
+    ) from None
 
 
 def _claim(path, settings):
-  """Keeps tiles of other settings from being taken for these."""
+  """Refuses tiles of a source with other settings."""
   settings = {"settings": {"source": settings["source"]}}
   if path.exists():
     _check_settings(path, settings["settings"])
-    return
-  temporary = path.with_suffix(".tmp")
-  temporary.write_text(json.dumps(settings))
-  os.replace(temporary, path)
+  else:
+    files.write_text(path, json.dumps(settings))
 
 
 def _check_settings(path, wanted):
-  """Refuses a folder that was made with other settings than the wanted."""
+  """Refuses a folder that was built with other settings."""
   way_out = f"delete {path.parent} or choose another --output"
   try:
     found = json.loads(path.read_text())["settings"]
   except (OSError, ValueError, KeyError) as error:
-    raise BuildError(
-      f"{path.parent} tells no settings ({error!r}); {way_out}"
-    ) from error
-  found, wanted = _flatten(found), _flatten(wanted)
-  differing = [
-    f"{key} was {found.get(key)}, is now {wanted.get(key)}"
-    for key in sorted(found | wanted)
-    if found.get(key) != wanted.get(key)
-  ]
-  if differing:
+    raise BuildError(f"{path} cannot be read ({error!r}); {way_out}") from error
+  if differing := list(_differences(found, wanted)):
     raise BuildError(
       f"{path.parent} was built with other settings "
       f"({'; '.join(differing)}); {way_out}"
     )
 
 
-def _flatten(tree, prefix=""):
-  """Leaves of nested dicts by their dotted keys."""
-  if not isinstance(tree, dict):
-    return {prefix: tree}
-  leaves = {}
-  for key, value in tree.items():
-    leaves |= _flatten(value, f"{prefix}.{key}" if prefix else key)
-  return leaves
+def _differences(old, new, key=""):
+  """Yields a text for each setting that differs."""
+  if isinstance(old, dict) and isinstance(new, dict):
+    for name in sorted(old | new):
+      yield from _differences(
+        old.get(name), new.get(name), f"{key}.{name}".strip(".")
+      )
+  elif old != new:
+    yield f"{key} was {old}, is now {new}"
 
 
 def _given(flags_by_name):
-  """Values of the flags that were given."""
   values = {name: flag.value for name, flag in flags_by_name.items()}
   return {name: value for name, value in values.items() if value is not None}
 
@@ -276,7 +265,7 @@ def main(argv):
   """Runs the command."""
   if len(argv) > 1:
     raise app.UsageError(f"unexpected argument {argv[1]}")
-  # Only what the user can act on.
+  # The user can do nothing about the libraries' warnings.
   logging.set_verbosity(logging.ERROR)
   start = time.monotonic()
   try:
@@ -293,6 +282,7 @@ def main(argv):
     )
   except (
     BuildError,
+    sources.UnknownConfigError,
     rasters.RasterError,
     geo_tiles.EmptySplitError,
     tiles.TileError,
@@ -310,7 +300,7 @@ def main(argv):
 
     report.write_report(
       _OUTPUT.value,
-      config=_CONFIG.value,
+      config=builder.builder_config.name,
       figures=rows,
       places=builder.places,
       errors=errors,
@@ -326,22 +316,14 @@ def main(argv):
       )
     print(
       f"data_prep.build: tiles that could not be used: {len(errors)}; when they"
-      f" are mended, delete {builder.data_path} and build again",
+      f" are repaired, delete {builder.data_path} and build again",
       file=sys.stderr,
     )
     sys.exit(3)
 
 
 def figures(builder, seconds):
-  """What the closing table shows.
-
-  Args:
-    builder: A `geo_tiles.GeoTiles` that was just built.
-    seconds: How long it took.
-
-  Returns:
-    A dict of integers by name.
-  """
+  """Integers of the closing table by name, of a builder that has just built."""
   counts, info = builder.counts, builder.info
   records = sum(counts[split] for split in splits.SPLITS)
   num_bytes = int(info.dataset_size)

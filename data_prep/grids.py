@@ -7,11 +7,12 @@ import numpy as np
 import pyproj
 
 WGS84 = 4326
+_NODES = 5
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-  """Where a tile's pixels lie.
+  """A projection and a regular grid of pixels in it, north up.
 
   Attributes:
     height: Rows of pixels.
@@ -37,40 +38,32 @@ class Grid:
     return self.epsg != WGS84
 
   def pixel_to_latlon(self, rows, cols):
-    """Places of pixels, (0, 0) being the centre of the upper left pixel.
+    """Coordinates of pixels; (0, 0) is the upper left pixel's centre.
 
     Args:
       rows: Rows, fractions allowed, shape `[...]`.
-      cols: Columns, fractions allowed, shape `[...]`; broadcasts against the
-        rows.
+      cols: Columns, fractions allowed; broadcast against the rows.
 
     Returns:
-      `lat_deg` and `lon_deg` in [-180, 180), float64. In a projection, each has
-      the shape of rows and columns broadcast; in EPSG:4326, where latitude
-      hangs on the row alone, that of the rows and that of the columns.
+      `lat_deg` and `lon_deg` in [-180, 180), float64: of the broadcast shape in
+      a projection, of the shape of the rows and of the columns in EPSG:4326.
 
     Raises:
-      ValueError: If the projection is unknown, or pixels lie outside of it.
+      ValueError: The projection is unknown, or pixels lie outside of it.
     """
     return self._corner_to_latlon(np.asarray(rows) + 0.5, np.add(cols, 0.5))
 
   def patch_bounds(self, rows, cols, patch_size):
-    """Bounds of square patches in degrees.
+    """Bounds of square patches in degrees: south, west, north, east.
 
-    In a projection, those of the corners and the edges' midpoints: right to a
-    decimetre for a patch of a few km.
+    In a projection, those of the corners and the edges' midpoints: accurate to
+    a decimetre for a patch of a few km. `west` is below `east`, and either may
+    lie beyond 180.
 
     Args:
       rows: First rows, shape `[n]`.
       cols: First columns, shape `[n]`.
       patch_size: Rows and columns of a patch.
-
-    Returns:
-      `south`, `west`, `north` and `east`, each `[n]`; `west` is below `east`
-      though either may lie beyond 180.
-
-    Raises:
-      ValueError: If the projection is unknown, or pixels lie outside of it.
     """
     rows, cols = np.asarray(rows), np.asarray(cols)
     if not self.is_projected:
@@ -85,13 +78,36 @@ class Grid:
       rows[:, None] + down * (patch_size / 2),
       cols[:, None] + right * (patch_size / 2),
     )
-    # Not torn apart by the antimeridian.
-    first = lon[:, :1]
-    lon = first + (lon - first + 180) % 360 - 180
+    lon = unwrap(lon, lon[:, :1])
     return lat.min(axis=1), lon.min(axis=1), lat.max(axis=1), lon.max(axis=1)
 
+  def patch_nodes(self, rows, cols, patch_size):
+    """Coordinates of 5 x 5 nodes of each patch, exact, and weights to pixels.
+
+    Bilinear coordinates in between are accurate to a metre for a patch of a few
+    km.
+
+    Args:
+      rows: First rows, shape `[n]`.
+      cols: First columns, shape `[n]`.
+      patch_size: Rows and columns of a patch.
+
+    Returns:
+      `lat_deg` and `lon_deg`, each `[n, 5, 5]`, and weights `[patch_size, 5]`.
+    """
+    last = max(patch_size - 1, 1)
+    nodes = np.linspace(0, last, _NODES)
+    position = np.arange(patch_size) * ((_NODES - 1) / last)
+    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(_NODES)))
+    lat, lon = np.broadcast_arrays(
+      *self.pixel_to_latlon(
+        rows[:, None, None] + nodes[:, None], cols[:, None, None] + nodes
+      )
+    )
+    return lat, lon, weights
+
   def _corner_to_latlon(self, rows, cols):
-    """Places on the map, (0, 0) being the tile's upper left corner."""
+    """`pixel_to_latlon`, but (0, 0) is the tile's upper left corner."""
     x = self.west + cols * self.pixel_width
     y = self.north - rows * self.pixel_height
     if self.is_projected:
@@ -105,9 +121,13 @@ class Grid:
     return y, (x + 180) % 360 - 180
 
 
+def unwrap(lon_deg, reference_deg):
+  """Shifts longitudes by whole turns to within 180 degrees of a reference."""
+  return reference_deg + (lon_deg - reference_deg + 180) % 360 - 180
+
+
 @functools.lru_cache(maxsize=256)
 def _to_wgs84(epsg):
-  """The transformation from map units to longitude and latitude."""
   try:
     return pyproj.Transformer.from_crs(epsg, WGS84, always_xy=True)
   except pyproj.exceptions.CRSError as error:

@@ -1,7 +1,6 @@
-"""Places: which patches of a tile become records, and the climate they have.
+"""Places: which patches of a tile become records, and their climate.
 
-Told by where a patch lies alone, so the answer is the same for all dates of a
-place and is worked out once.
+Depends only on location, so it is computed once for all dates of a place.
 """
 
 import dataclasses
@@ -23,25 +22,25 @@ class PatchRule:
     size: Rows and columns of a patch.
     stride: Pixels from one patch to the next.
     split: Which places go to which split.
-    train_kept: Fraction of the train places to keep. A small stride makes many
-      that are nearly alike; out of it, thinning leaves places at all offsets.
-    max_sea: Largest fraction of sea of a place that is kept in any case.
+    train_kept: Fraction of the train places to keep. A small stride gives many
+      places that are nearly alike; thinning keeps some at all offsets.
+    max_sea: Places with at most this fraction of sea are all kept.
     sea_kept: Fraction of the places with more sea to keep.
-    seed: Which of all such choices.
+    seed: Seed of the random choices.
   """
 
   size: int
   stride: int
   split: splits.SplitRule
-  train_kept: float
-  max_sea: float
-  sea_kept: float
+  train_kept: float = 1.0
+  max_sea: float = 1.0
+  sea_kept: float = 1.0
   seed: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Places:
-  """The patches of a tile that become records, whatever the date.
+  """The patches of a tile that become records, on any date.
 
   Attributes:
     rows: First rows, shape `[n]`.
@@ -65,20 +64,16 @@ class Places:
 # The dates of one place follow one another.
 @functools.lru_cache(maxsize=8)
 def select_places(grid, rule, map_files=("", "", "")):
-  """Chooses the patches of a tile, by place alone, and knows their climate.
+  """Chooses the patches of a tile and looks up their climate: `Places`.
 
   Args:
     grid: A `grids.Grid`.
     rule: A `PatchRule`.
-    map_files: Files of the climate map, its legend and a water mask, as of
-      `climate_maps.load`.
-
-  Returns:
-    `Places`.
+    map_files: Arguments of `climate_maps.load`.
 
   Raises:
-    ValueError: If the projection of the grid is unknown.
-    rasters.RasterError: If the climate map cannot be read.
+    ValueError: The projection of the grid is unknown.
+    rasters.RasterError: The climate map cannot be read.
   """
   rows, cols = (
     corner.ravel()
@@ -99,7 +94,7 @@ def select_places(grid, rule, map_files=("", "", "")):
     split != splits.DROPPED, SPLIT, rows, cols, split
   )
 
-  # One draw a place: all tiles that show it agree on it.
+  # One draw per place: the same in all tiles that show it.
   middle = (rule.size - 1) / 2
   lat_deg, lon_deg = grid.pixel_to_latlon(rows + middle, cols + middle)
   names = [f"{a:.4f}/{o:.4f}" for a, o in zip(lat_deg, lon_deg, strict=True)]

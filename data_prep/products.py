@@ -1,8 +1,8 @@
-"""Sentinel-2 Level-2A products: what their names tell and their pixels mean.
+"""Sentinel-2 Level-2A products: their names, and the meaning of their pixels.
 
-Date and processing baseline are read off the name. Pixels are digital numbers
-(DN) of uint16, with an offset from baseline 04.00 on; `ProductScene` takes it
-off and leaves out what is clouded.
+The name has date and processing baseline. Pixels are digital numbers (DN) of
+uint16, with an offset from baseline 04.00 on; `ProductScene` subtracts it and
+leaves out clouded patches.
 
 References:
   Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issue 15,
@@ -16,7 +16,7 @@ import re
 
 import numpy as np
 
-from data_prep import scenes
+from data_prep import tile_source
 
 # In the order of a tile.
 BANDS_11 = (
@@ -26,14 +26,14 @@ BANDS_11 = (
 BANDS = BANDS_11[1:]
 _BANDS_10M = ("B02", "B03", "B04", "B08")
 
-# From this baseline on 1000 is added to each DN, so that reflectances below 0
-# can be told; DN 0 stays "no data".
+# From this baseline on each DN has 1000 added, which allows for reflectances
+# below 0; DN 0 stays "no data".
 _OFFSET_BASELINE = "04.00"
 _OFFSET = 1000
 # Scenes of 2017 and 2018, processed in 2018: some baseline before the offset.
 _BIGEARTHNET_BASELINE = "02.00"
 
-# What is left out of a record's patches, and why.
+# Reasons for leaving patches out.
 NO_DATA, CLOUD = "no data", "cloud"
 # Classes of SCL: no data and defective; cloud of medium and high probability.
 _NO_DATA_CLASSES = (0, 1)
@@ -58,14 +58,14 @@ _BASELINE = re.compile(r"\d\d\.\d\d")
 
 @dataclasses.dataclass(frozen=True)
 class Product:
-  """What a product's name tells.
+  """The parts of a product's name.
 
   Attributes:
-    name: The name, without any suffix of a file.
+    name: The name, without the suffix of a file.
     date: When it was sensed, UTC.
     baseline: Processing baseline, such as "04.00".
-    mgrs: MGRS tile, such as "33UXP"; "" where the name tells none.
-    relative_orbit: 1 to 143; -1 where the name tells none.
+    mgrs: MGRS tile, such as "33UXP"; "" if the name has none.
+    relative_orbit: 1 to 143; -1 if the name has none.
   """
 
   name: str
@@ -76,22 +76,18 @@ class Product:
 
 
 def parse_product(name, default_baseline=None):
-  """Reads what the name of a product, or of a file made of one, tells.
+  """Parses the name of a product, or of a file made of one, to a `Product`.
 
   Args:
     name: Such as `S2A_MSIL2A_20220105T101411_N0301_R022_T33UXP_20220105T...`
-      or BigEarthNet's `S2A_MSIL2A_20170613T101031_87_48`; suffixes `.SAFE`,
-      `.zip`, `_s2.tif` and `_s2.npy` are cut off.
-    default_baseline: Baseline of names that tell none, or None. Baselines of
-      99.xx are none: those products are made by users of Sen2Cor, with an
-      offset or without.
-
-  Returns:
-    A `Product`.
+      or BigEarthNet's `S2A_MSIL2A_20170613T101031_87_48`, with or without a
+      suffix `.SAFE`, `.zip`, `_s2.tif` or `_s2.npy`.
+    default_baseline: Baseline of names that have none, or None. 99.xx counts as
+      none: users of Sen2Cor make those products, with or without an offset.
 
   Raises:
-    ValueError: If the name is of another form or tells no baseline and there
-      is no default.
+    ValueError: The name is of another form, or has no baseline and there is no
+      default.
   """
   name = strip_suffix(name)
   baseline, mgrs, orbit = None, "", -1
@@ -108,22 +104,22 @@ def parse_product(name, default_baseline=None):
       raise ValueError("of another form")
   except ValueError as error:
     raise ValueError(
-      f"{name!r} is no name of a Level-2A product ({error}), expected"
+      f"{name!r} is not the name of a Level-2A product ({error}), expected"
       " S2A_MSIL2A_<yyyymmdd>T<hhmmss>_N<baseline>_R<orbit>_T<tile>_<...>"
     ) from None
   if baseline is None:
     baseline = default_baseline
   if baseline is None:
     raise ValueError(
-      f"{name!r} does not tell the processing baseline, on which the offset of"
-      " the pixels depends; --default_baseline gives one"
+      f"{name!r} has no processing baseline, which determines the offset of"
+      " the pixels; --default_baseline gives one"
     )
   check_baseline(baseline)
   return Product(name, date, baseline, mgrs, orbit)
 
 
 def _repair_time(digits):
-  """Time of day of BigEarthNet's names, which lost zeros: 93020, 94161."""
+  """Time of day in BigEarthNet's names, which lost zeros: 93020, 94161."""
   if len(digits) % 2 or int(digits[:2]) > 23:
     digits = "0" + digits
   digits = digits.ljust(6, "0")
@@ -135,42 +131,37 @@ def _repair_time(digits):
 
 
 def parse_patch(name, default_baseline=None):
-  """`parse_product` for BigEarthNet, of whose first version it is known."""
+  """`parse_product` for BigEarthNet; version 1 came before the offset."""
   if _BIGEARTHNET.fullmatch(strip_suffix(name)):
     default_baseline = _BIGEARTHNET_BASELINE
   return parse_product(name, default_baseline)
 
 
 def strip_suffix(name):
-  """Name of a product: a file's name without its suffix."""
+  """Name of a product, without the suffix of its file."""
   return _SUFFIX.sub("", name, count=1)
 
 
 def tile_name(name):
-  """Name of the tile that is made of a product or of a file of one."""
+  """File name of the tile that is made of a product."""
   return f"{strip_suffix(name)}_s2.tif"
 
 
 def check_baseline(baseline):
-  """Baselines are compared as text: only where they are of one form."""
+  """Raises ValueError unless a baseline can be compared as text."""
   if not _BASELINE.fullmatch(baseline):
     raise ValueError(f"baseline {baseline!r}, expected one such as '04.00'")
 
 
 def remove_offset(pixels, baseline):
-  """Makes DN of all baselines alike: reflectance times 10,000.
-
-  Not for SCL, whose values are classes.
+  """Converts DN of any bands but SCL to reflectance times 10,000.
 
   Args:
-    pixels: DN of any bands but SCL, uint16, shape `[...]`.
+    pixels: DN, uint16, shape `[...]`.
     baseline: Processing baseline, such as "04.00".
 
   Returns:
     Array of uint16, shape `[...]`; 0 only where `pixels` is 0, no data.
-
-  Raises:
-    ValueError: If the pixels are not uint16 or the baseline has another form.
   """
   pixels = np.asarray(pixels)
   if pixels.dtype != np.uint16:
@@ -180,12 +171,12 @@ def remove_offset(pixels, baseline):
     return pixels
   reflectance = np.maximum(pixels, np.uint16(_OFFSET + 1))
   reflectance -= np.uint16(_OFFSET)
-  # 0 stays, and nothing else is below its reflectance.
+  # Restores 0; any other DN is above its reflectance.
   return np.minimum(reflectance, pixels, out=reflectance)
 
 
 def upsampling_factor(band):
-  """Pixels of a tile along the side of a pixel of the band: 1 or 2."""
+  """Tile pixels along the side of a pixel of the band: 1 or 2."""
   return 1 if band in _BANDS_10M else 2
 
 
@@ -193,8 +184,8 @@ def upsample(plane):
   """Doubles a band's rows and columns, bilinearly; areas stay where they are.
 
   Centres of the new pixels lie a quarter of an old pixel off the old centres:
-  weights are 9, 3, 3 and 1 sixteenths. Next to no data (0) a pixel is that of
-  the nearest: a mixture with 0 would be a reflectance that nobody measured.
+  weights are 9, 3, 3 and 1 sixteenths. Next to no data (0) a pixel is its
+  nearest one: a mixture with 0 would be a wrong reflectance.
 
   Args:
     plane: uint16, shape `[height, width]`.
@@ -221,21 +212,21 @@ def upsample(plane):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ProductScene(scenes.Scene):
-  """One product over a tile: reflectance without offset, clear patches alone.
+class ProductScene(tile_source.Scene):
+  """A product over a tile: reflectance without offset, of clear patches.
 
   Attributes:
-    baseline: Processing baseline, on which the offset depends.
+    baseline: Processing baseline, which determines the offset.
   """
 
   baseline: str
 
   def prepare(self, patches):
-    """Makes images of patches; see `scenes.Scene.prepare`.
+    """See `tile_source.Scene.prepare`.
 
-    A patch is left out where 10 % or more of its pixels are no data, defective
-    or cloud by SCL. Without SCL, no data is what is 0 in every band, and the
-    cloud fraction is unknown: NaN.
+    Leaves out patches with 10 % or more pixels of no data, defects or cloud by
+    SCL. Without SCL, pixels that are 0 in every band have no data, and the
+    cloud fraction is NaN, unknown.
     """
     pixels = (1, 2)
     if self.bands == BANDS_11:
@@ -252,11 +243,7 @@ class ProductScene(scenes.Scene):
       "image": remove_offset(patches, self.baseline),
       "cloud_fraction": cloud.astype(np.float32),
     }
-    left_out = {NO_DATA: is_empty.sum(), CLOUD: is_cloudy.sum()}
-    return (
-      features,
-      ~is_empty & ~is_cloudy,
-      collections.Counter(
-        {reason: int(count) for reason, count in left_out.items()}
-      ),
+    left_out = collections.Counter(
+      {NO_DATA: int(is_empty.sum()), CLOUD: int(is_cloudy.sum())}
     )
+    return features, ~is_empty & ~is_cloudy, left_out

@@ -1,38 +1,25 @@
-"""Global rasters: where they come from, and whether they are what they should.
+"""Global rasters that Python packages bring, and images of the whole Earth.
 
-Maps of the whole Earth, plate carree, upper left corner at 90 N 180 W.
+Maps in plate carree, upper left corner at 90 N 180 W.
 """
 
-import calendar
 import dataclasses
 import hashlib
-import http.client
 import importlib.metadata
 import os
 import pathlib
-import shutil
-import urllib.request
 
 import numpy as np
-import tqdm
 from PIL import Image
 
-# Blue Marble: 1/15 degree, the months of one year.
+# Pixels of Blue Marble: 1/15 degree.
 HEIGHT, WIDTH = 2700, 5400
-YEAR = 2004
-MONTHS = range(1, 13)
-
-NASA = (
-  "https://assets.science.nasa.gov/content/dam/science/esd/eo/images/bmng/"
-  "bmng-base"
-)
 # A photograph of the Earth of this size takes 0.8 to 5 MB as JPEG.
 _JPEG_BYTES = range(300_000, 50_000_000)
-_TIMEOUT_S = 60
 
 
 class RasterError(Exception):
-  """A raster that cannot be used; tells expected, found and the way out."""
+  """A raster that cannot be used: expected, found, and what to do."""
 
   def __init__(self, path, expected, found, way_out):
     super().__init__(path, expected, found, way_out)
@@ -45,11 +32,11 @@ class RasterError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class PackageRaster:
-  """A file that a Python package brings.
+  """A file inside a Python package.
 
   Attributes:
-    distribution: Name and version of the package that brings this very file.
-    file: Path as of the folder packages are installed in.
+    distribution: Name and version of the package that has this very file.
+    file: Path below the folder that packages are installed in.
     size: Bytes.
     sha256: Checksum, hexadecimal.
   """
@@ -60,15 +47,7 @@ class PackageRaster:
   sha256: str
 
   def path(self):
-    """Finds and checks the file, without importing the package.
-
-    Returns:
-      Its path.
-
-    Raises:
-      RasterError: If the package or the file is missing, or the file is not
-        the expected one.
-    """
+    """Path of the checked file; raises RasterError if it is not this one."""
     name, _ = self.distribution.split("==")
     way_out = f"run: pip install --force-reinstall {self.distribution}"
     try:
@@ -80,12 +59,10 @@ class PackageRaster:
     path = pathlib.Path(os.fspath(path))
     if not path.is_file():
       raise RasterError(path, "a file", "none", way_out)
-    size = path.stat().st_size
-    if size != self.size:
+    if (size := path.stat().st_size) != self.size:
       raise RasterError(path, f"{self.size} bytes", f"{size}", way_out)
-    sha256 = _sha256(path)
-    if sha256 != self.sha256:
-      raise RasterError(path, f"SHA-256 {self.sha256}", sha256, way_out)
+    if (found := sha256(path)) != self.sha256:
+      raise RasterError(path, f"SHA-256 {self.sha256}", found, way_out)
     return path
 
 
@@ -121,16 +98,15 @@ CLIMATE_LEGEND = PackageRaster(
 )
 
 
+def sha256(path):
+  """SHA-256 of a file, hexadecimal."""
+  with open(path, "rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def check_blue_marble(path):
-  """Refuses a file that is no image of the Earth, going by its header.
-
-  Args:
-    path: The file.
-
-  Raises:
-    RasterError: If it is no colour JPEG of 5400 x 2700 pixels.
-  """
-  way_out = "delete the file and get it anew"
+  """Raises RasterError unless a file is a colour JPEG of 5400 x 2700 pixels."""
+  way_out = "delete the file and download it again"
   size = path.stat().st_size
   if size not in _JPEG_BYTES:
     least, most = _JPEG_BYTES.start, _JPEG_BYTES.stop
@@ -146,136 +122,11 @@ def check_blue_marble(path):
 
 
 def read_blue_marble(path):
-  """Decodes an image of the Earth.
-
-  Args:
-    path: The file.
-
-  Returns:
-    Red, green and blue, uint8, shape `[2700, 5400, 3]`.
-
-  Raises:
-    RasterError: If it is no whole colour JPEG of 5400 x 2700 pixels.
-  """
+  """Decodes an image of the Earth, uint8, `[2700, 5400, 3]`, or raises."""
   check_blue_marble(path)
   try:
     with Image.open(path) as image:
       return np.asarray(image)
   except OSError as error:
-    raise RasterError(
-      path, "a whole JPEG", f"{error}", "delete the file and get it anew"
-    ) from error
-
-
-def blue_marble_path(folder, month):
-  """Finds the image of a month in a folder.
-
-  Args:
-    folder: Holds the images as `2004MM.jpg` or under NASA's own names,
-      `world.2004MM.3x5400x2700.jpg`.
-    month: 1 to 12.
-
-  Returns:
-    The file's path.
-
-  Raises:
-    RasterError: If there is neither.
-  """
-  names = (f"{YEAR}{month:02d}.jpg", _nasa_name(month))
-  for name in names:
-    if (folder / name).exists():
-      return folder / name
-  raise RasterError(
-    folder,
-    f"{names[0]} or {names[1]}",
-    "neither",
-    "put all twelve months there or leave --manual_dir out to download them",
-  )
-
-
-def download_blue_marble(folder, base_url=NASA):
-  """Downloads the twelve images of Blue Marble that a folder lacks.
-
-  NASA publishes no checksums of these images, so none are built in here. What
-  can be checked is that each is a whole colour JPEG of 5400 x 2700 pixels. The
-  SHA-256 of each first download is kept in the folder's `SHA256SUMS` (as of the
-  command sha256sum), and a file that differs from it later is refused. The
-  first download itself rests on HTTPS alone.
-
-  Args:
-    folder: Where they go, under NASA's own names; made if needed.
-    base_url: Where from.
-
-  Raises:
-    RasterError: If an image cannot be had, is not as expected or differs from
-      its first download.
-  """
-  folder.mkdir(parents=True, exist_ok=True)
-  for leftover in folder.glob("*.tmp"):
-    leftover.unlink()
-  sums = folder / "SHA256SUMS"
-  known = {}
-  if sums.exists():
-    lines = sums.read_text().splitlines()
-    known = {name: sha256 for sha256, name in map(str.split, lines)}
-  for month in tqdm.tqdm(
-    MONTHS, desc="fetching Blue Marble", unit="month", disable=None
-  ):
-    name = _nasa_name(month)
-    path = folder / name
-    if not path.exists():
-      url = f"{base_url}/{calendar.month_name[month].lower()}/{name}"
-      temporary = path.with_suffix(".tmp")
-      try:
-        _download(url, temporary)
-        # Kept in the folder under its name only if it is whole.
-        read_blue_marble(temporary)
-        _check_sum(temporary, known.get(name), url)
-        os.replace(temporary, path)
-      finally:
-        temporary.unlink(missing_ok=True)
-    elif name in known:
-      _check_sum(path, known[name], path)
-    if name not in known:
-      known[name] = _sha256(path)
-      temporary = sums.with_suffix(".tmp")
-      temporary.write_text("".join(f"{known[n]}  {n}\n" for n in sorted(known)))
-      os.replace(temporary, sums)
-
-
-def _nasa_name(month):
-  return f"world.{YEAR}{month:02d}.3x{WIDTH}x{HEIGHT}.jpg"
-
-
-def _download(url, path):
-  way_out = "try again, or give a folder that has the images by --manual_dir"
-  try:
-    with (
-      urllib.request.urlopen(url, timeout=_TIMEOUT_S) as response,
-      open(path, "wb") as file,
-    ):
-      shutil.copyfileobj(response, file)
-      expected = response.headers.get("Content-Length")
-  except (OSError, http.client.HTTPException) as error:
-    raise RasterError(url, "an image", f"{error}", way_out) from error
-  size = path.stat().st_size
-  if expected is not None and size != int(expected):
-    raise RasterError(url, f"{expected} bytes", f"{size}", way_out)
-
-
-def _check_sum(path, expected, shown_as):
-  """Refuses a file that differs from its first download, if there was one."""
-  found = _sha256(path)
-  if expected is not None and found != expected:
-    raise RasterError(
-      shown_as,
-      f"SHA-256 {expected}",
-      found,
-      "it changed since its first download; if you trust it, delete its line "
-      "in SHA256SUMS",
-    )
-
-
-def _sha256(path):
-  with open(path, "rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+    way_out = "delete the file and download it again"
+    raise RasterError(path, "a whole JPEG", f"{error}", way_out) from error

@@ -1,10 +1,11 @@
-"""Records: what they hold, and how patches of tiles become shards of them.
+"""Records: their features, and shards of them.
 
-The functions are tasks that processes share: all they need are paths and a
-`geo_tiles.GeoTilesConfig`.
+The functions are tasks that processes share: they take paths and a
+`configs.GeoTilesConfig`.
 """
 
 import collections
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -19,7 +20,7 @@ from array_record.python import array_record_module
 
 from data_prep import splits, tiles
 from data_prep.byte_planes import BytePlanes
-from geojax import encodings
+from geojax import encodings, files
 
 _PLAIN_FEATURES = {
   str: tfds.features.Text(),
@@ -29,14 +30,7 @@ _PLAIN_FEATURES = {
 
 
 def features(config):
-  """What a record holds.
-
-  Args:
-    config: A `geo_tiles.GeoTilesConfig`.
-
-  Returns:
-    A `tfds.features.FeaturesDict`.
-  """
+  """Returns the `tfds.features.FeaturesDict` of a config's records."""
   size = config.patches.size
   image = (size, size, len(config.bands))
   return tfds.features.FeaturesDict(
@@ -71,56 +65,51 @@ def _tensor(feature, shape, dtype):
 def count_patches(tile_path, config):
   """Counts a tile's places by split and by reason for leaving them out.
 
-  Args:
-    tile_path: The tile's file.
-    config: A `geo_tiles.GeoTilesConfig`.
-
   Returns:
-    A Counter with the keys of `splits.SPLITS` and the reasons; and the
-    `tiles.TileError` of a tile that cannot be used, or None.
+    A Counter, empty if the tile cannot be used; and its `tiles.TileError` or
+    None.
   """
   try:
-    with tiles.as_tile_error(tile_path):
-      patches = config.reader(tile_path, config)
+    with (
+      tiles.as_tile_error(tile_path),
+      config.source.open_patches(tile_path, config) as patches,
+    ):
+      counts = collections.Counter(patches.left_out)
+      for index, split in enumerate(splits.SPLITS):
+        counts[split] = int(np.count_nonzero(patches.split == index))
+      return counts, None
   except tiles.TileError as error:
     return collections.Counter(), error
-  counts = collections.Counter(patches.left_out)
-  for index, split in enumerate(splits.SPLITS):
-    counts[split] = int(np.count_nonzero(patches.split == index))
-  return counts, None
 
 
 def cut_patches(tile_path, config, split):
   """Cuts a tile's patches of one split, some rows of the tile at a time.
 
-  Args:
-    tile_path: The tile's file.
-    config: A `geo_tiles.GeoTilesConfig`.
-    split: One of `splits.SPLITS`.
-
   Yields:
-    A dict of the features of a record, each with a leading axis of patches, and
-    a Counter of the patches left out for what they show.
+    The two results of `tile_patches.TilePatches.cut`.
 
   Raises:
-    tiles.TileError: If the tile cannot be used.
+    tiles.TileError: The tile cannot be used.
   """
-  with tiles.as_tile_error(tile_path):
-    patches = config.reader(tile_path, config)
-  (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
-  for index in patches.read_together(mine):
+  with contextlib.ExitStack() as stack:
     with tiles.as_tile_error(tile_path):
-      cut = patches.cut(index)
-    yield cut
+      patches = stack.enter_context(
+        config.source.open_patches(tile_path, config)
+      )
+    (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
+    for index in patches.read_together(mine):
+      with tiles.as_tile_error(tile_path):
+        cut = patches.cut(index)
+      yield cut
 
 
 @dataclasses.dataclass
 class ShardReport:
-  """What became of the tiles of a shard.
+  """Outcome of writing a shard.
 
   Attributes:
     num_records: Records written.
-    left_out: Patches left out for what they show, by reason.
+    left_out: Patches left out because of their pixels, by reason.
     errors: A `tiles.TileError` for each tile that could not be read to its end.
     places: Latitude, longitude and day of year of each record, `[n, 3]`.
   """
@@ -138,16 +127,12 @@ def write_shard(path, tile_paths, split, config, strict=True):
     path: The file to write.
     tile_paths: The tiles' files.
     split: One of `splits.SPLITS`.
-    config: A `geo_tiles.GeoTilesConfig`.
-    strict: Whether a tile that cannot be used ends it all. If not, the shard
-      goes on with the next tile.
+    config: A `configs.GeoTilesConfig`.
+    strict: Whether a tile that cannot be used raises its `tiles.TileError`,
+      or is skipped.
 
   Returns:
     A `ShardReport`.
-
-  Raises:
-    OSError: If the file cannot be written.
-    tiles.TileError: If a tile cannot be used, if `strict`.
   """
   report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
   seen = [report.places]
@@ -174,67 +159,48 @@ def write_shard(path, tile_paths, split, config, strict=True):
 
 
 def write_shard_once(path, tile_paths, split, config, strict, folder):
-  """`write_shard`, unless a build that was killed had it finished.
+  """`write_shard`, but reuses the shard of a build that was killed.
 
-  Args:
-    path: As of `write_shard`, as are `tile_paths`, `split`, `config`, `strict`.
-    folder: Where finished shards are kept. One goes by the settings and by all
-      files that shape it: the tiles, what lies beside them, the climate map and
-      so on, each with its size and time.
-
-  Returns:
-    A `ShardReport`.
+  Shards are kept in a folder, named after the settings and all files that
+  determine them, each with its size and time.
   """
-  files = [*tile_paths, *config.files.values()]
-  if config.find_beside is not None:
-    for tile_path in tile_paths:
-      files += config.find_beside(tile_path)
-  files = {os.fspath(file): os.stat(file) for file in files}
+  inputs = [*tile_paths, *config.files.values()]
+  for tile_path in tile_paths:
+    inputs += config.source.files_beside(tile_path)
+  stats = {os.fspath(file): os.stat(file) for file in inputs}
   origin = [
     config.settings(),
-    # How a record is laid out, which may change from version to version.
+    # The layout of a record, which may differ between versions.
     repr(features(config)),
     split,
     strict,
-    [(name, s.st_size, s.st_mtime_ns) for name, s in files.items()],
+    [(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()],
   ]
   origin = json.dumps(origin).encode()
   name = hashlib.blake2b(origin, digest_size=16).hexdigest()
-  kept, told = (pathlib.Path(folder) / f"{name}{s}" for s in ("", ".report"))
-  # The report is written last, so what has one is whole.
-  if not (kept.exists() and told.exists()):
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    report = write_shard(kept, tile_paths, split, config, strict)
-    partial = told.with_suffix(".partial")
-    partial.write_bytes(pickle.dumps(report))
-    partial.replace(told)
+  shard = pathlib.Path(folder) / name
+  pickled = shard.with_suffix(".report")
+  # The report is written last: a shard that has one is whole.
+  if not (shard.exists() and pickled.exists()):
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    report = write_shard(shard, tile_paths, split, config, strict)
+    with files.atomic(pickled) as temporary:
+      temporary.write_bytes(pickle.dumps(report))
   try:
-    os.link(kept, path)
+    os.link(shard, path)
   except OSError:
-    # A file system without links, or another one.
-    shutil.copyfile(kept, path)
-  return pickle.loads(told.read_bytes())
+    # A file system without links, or another file system.
+    shutil.copyfile(shard, path)
+  return pickle.loads(pickled.read_bytes())
 
 
 def write_records(path, examples, config):
-  """Writes records to a file.
-
-  Args:
-    path: The file to write.
-    examples: Iterable of dicts of the features of a record.
-    config: A `geo_tiles.GeoTilesConfig`.
-
-  Returns:
-    The number of records.
-
-  Raises:
-    OSError: If the file cannot be written.
-  """
+  """Writes an iterable of dicts of a record's features; returns their count."""
   encoder = features(config)
   serializer = tfds.core.ExampleSerializer(encoder.get_serialized_info())
-  # Groups of one record, as they are read at random. Of zstd's levels, 1 takes
-  # half the time of TFDS's 3 to write and two thirds to read, for 4 % more
-  # bytes.
+  # Groups of one record, because records are read at random. zstd's level 1
+  # takes half the time of TFDS's 3 to write and two thirds to read, for 4 %
+  # more bytes.
   writer = array_record_module.ArrayRecordWriter(
     os.fspath(path), "group_size:1,zstd:1"
   )
@@ -246,6 +212,6 @@ def write_records(path, examples, config):
       num_records += 1
     writer.close()
   except RuntimeError as error:
-    # Its way to say that the disk is full.
+    # The writer's error for a full disk.
     raise OSError(f"{error}") from error
   return num_records

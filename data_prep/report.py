@@ -1,7 +1,6 @@
-"""What a build leaves beside its records: figures, failures and a picture."""
+"""The report of a build: `report.json` and `places.png`."""
 
 import json
-import os
 import pathlib
 
 import cartopy.crs as ccrs
@@ -9,7 +8,8 @@ import matplotlib.figure
 import numpy as np
 from matplotlib import colors
 
-from data_prep import earth
+from data_prep import climate_maps
+from geojax import files
 
 _LAND = colors.ListedColormap(["#ffffff", "#e4e4e4"])
 _COLOURS = {"train": "#4c8fc4", "validation": "#f5a742", "test": "#c4161c"}
@@ -24,34 +24,23 @@ def write_report(directory, *, config, figures, places, errors):
     figures: Numbers of the closing table by name.
     places: Latitude, longitude and day of year of the records by split, each
       `[n, 3]`.
-    errors: File and reason of all that could not be used, a list of dicts.
+    errors: A dict of file and reason for each input that could not be used.
   """
   directory = pathlib.Path(directory)
-  report = {
-    "config": config,
-    "figures": figures,
-    "errors": errors,
-  }
-  partial = directory / "report.json.partial"
-  partial.write_text(json.dumps(report, indent=2) + "\n")
-  os.replace(partial, directory / "report.json")
+  report = {"config": config, "figures": figures, "errors": errors}
+  files.write_text(
+    directory / "report.json", json.dumps(report, indent=2) + "\n"
+  )
   draw_places(places).savefig(directory / "places.png", dpi=100)
 
 
 def draw_places(places):
-  """Draws where the records of each split lie, and when they were seen.
-
-  Args:
-    places: As of `write_report`.
-
-  Returns:
-    A matplotlib Figure: a world map above, a histogram of days below.
-  """
+  """Returns a Figure: a world map of the records above a histogram of days."""
   figure = matplotlib.figure.Figure(figsize=(9, 6.6), layout="constrained")
   grid = figure.add_gridspec(2, 1, height_ratios=[3, 1])
   world = figure.add_subplot(grid[0], projection=ccrs.Robinson())
   world.set_global()
-  land = earth.load_climate_map().zones[::8, ::8] > 0
+  land = climate_maps.load().zones[::8, ::8] > 0
   world.imshow(
     land,
     extent=(-180, 180, -90, 90),
@@ -64,7 +53,7 @@ def draw_places(places):
   days = figure.add_subplot(grid[1])
   bins = np.linspace(0.5, 366.5, 62)
   total = np.zeros(len(bins) - 1)
-  # Train first: it has the most, and must not cover the others.
+  # Train first: it has most records, and must not cover the others.
   for split, rows in places.items():
     lat, lon = np.unique(np.round(rows[:, :2], 2), axis=0).T
     colour = _COLOURS[split]

@@ -1,8 +1,7 @@
-""".SAFE products of Sentinel-2 Level-2A, folders or zips, made tiles.
+"""Tiles of .SAFE products of Sentinel-2 Level-2A, folders or zips.
 
-A tile is a GeoTIFF `<product>_s2.tif` of uint16 at 10 m, DN as the product has
-them; bands of 20 m are bilinear, the scene classification SCL is nearest
-neighbour.
+A tile is a GeoTIFF `<product>_s2.tif` of uint16 at 10 m with the product's DN;
+bands of 20 m are resampled bilinearly, the classes of SCL by nearest neighbour.
 
 References:
   Sentinel-2 Products Specification Document, S2-PDGS-TAS-DI-PSD, issue 15,
@@ -22,19 +21,18 @@ from data_prep import grids, products, tile_writer, tiles
 
 
 def convert_safe(path, directory, default_baseline=None):
-  """Makes a tile of a .SAFE product, unless it is there.
+  """Makes a tile of `products.BANDS_11` of a product, unless it exists.
 
   Args:
     path: The .SAFE folder, or a zip of it, which is read in place.
     directory: Folder for the tile; it exists.
-    default_baseline: Baseline of names that tell none, or None.
+    default_baseline: Baseline of names that have none, or None.
 
   Returns:
-    Path of the tile, which has `products.BANDS_11`.
+    Path of the tile.
 
   Raises:
-    tiles.TileError: If the name does not parse, or a file of the product is
-      missing, corrupt or of another size than the others.
+    tiles.TileError: A file is missing, corrupt or of another size.
   """
   path = pathlib.Path(path)
   with tiles.as_tile_error(path):
@@ -48,7 +46,7 @@ def convert_safe(path, directory, default_baseline=None):
       if root and products.strip_suffix(root) != product.name:
         raise ValueError(f"holds {root}, expected {product.name}.SAFE")
       grid = _read_grid(read(metadata))
-      # All of them before the first is decoded, which takes a while.
+      # Finds all of them before the first is decoded, which takes a while.
       members = {
         band: _find(names, f"IMG_DATA/R{res}m/*_{band}_{res}m.jp2")
         for band in products.BANDS_11
@@ -70,11 +68,7 @@ def convert_safe(path, directory, default_baseline=None):
 
 @contextlib.contextmanager
 def _open_safe(path):
-  """Opens a product's folder or zip.
-
-  Yields:
-    The files' names, with slashes, and a function that reads a file by name.
-  """
+  """Yields the names of a product's files, and a function that reads one."""
   if path.is_dir():
     names = [file.relative_to(path).as_posix() for file in path.rglob("*")]
     yield names, lambda name: (path / name).read_bytes()
@@ -82,7 +76,7 @@ def _open_safe(path):
   with zipfile.ZipFile(path) as archive:
     names = archive.namelist()
     for name in names:
-      # Knows backslashes and drives, on which a zip may try the same.
+      # Also recognises backslashes and drives.
       member = pathlib.PureWindowsPath(name)
       if member.anchor or ".." in member.parts:
         raise ValueError(f"member {name} lies outside of the zip's folder")
@@ -90,7 +84,7 @@ def _open_safe(path):
 
 
 def _find(names, pattern):
-  """The one file of a product's granule that is called so."""
+  """The only file of a product's granule that matches a pattern."""
   regex = re.escape(f"GRANULE/*/{pattern}").replace(r"\*", "[^/]*")
   found = [name for name in names if re.fullmatch(f"([^/]+/)?{regex}", name)]
   if len(found) != 1:
@@ -99,11 +93,11 @@ def _find(names, pattern):
 
 
 def _read_grid(metadata):
-  """Where the 10 m pixels lie, from the bytes of MTD_TL.xml."""
+  """The grid of the 10 m pixels, from the bytes of MTD_TL.xml."""
   try:
     root = ElementTree.fromstring(metadata)
   except ElementTree.ParseError as error:
-    raise ValueError(f"MTD_TL.xml is no XML: {error}") from error
+    raise ValueError(f"MTD_TL.xml is not XML: {error}") from error
 
   def number(path, pattern, expected):
     text = (root.findtext(f".//{path}") or "").strip()
@@ -126,7 +120,7 @@ def _read_grid(metadata):
 
 
 def _read_jp2(data, band, grid):
-  """Decodes a band of a product at 10 m."""
+  """Decodes a band and resamples it to 10 m."""
   try:
     plane = imagecodecs.jpeg2k_decode(data)
   except Exception as error:
@@ -142,7 +136,7 @@ def _read_jp2(data, band, grid):
       f" {np.dtype(dtype)} of {shape}"
     )
   if band == "SCL":
-    # Between two classes there is none.
+    # Classes cannot be interpolated.
     return plane.repeat(2, axis=0).repeat(2, axis=1)
   return (
     products.upsample(plane) if products.upsampling_factor(band) == 2 else plane

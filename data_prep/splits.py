@@ -1,7 +1,7 @@
 """Splits by place: which split a patch belongs to, from its bounds alone.
 
-The Earth is cut into blocks of latitude and longitude, and a hash sends each
-block to a split. A patch belongs to its centre's block. What is seen in two
+The Earth is cut into blocks of latitude and longitude, and a hash assigns each
+block to a split. A patch belongs to its centre's block. Patches of different
 splits must not overlap, so patches near a block's edge are left out:
 
 - a held-out patch (validation, test) lies wholly inside its block shrunk by
@@ -9,9 +9,9 @@ splits must not overlap, so patches near a block's edge are left out:
 - every patch stays `buffer_deg - inset_deg` away from the blocks of a split
   that outranks its own: test before validation before train.
 
-So two patches of different splits are `buffer_deg` apart or more. The rule
-looks at nothing but the patch: any worker finds the same answer, and all dates
-of one place fall into one split.
+So two patches of different splits are at least `buffer_deg` apart. The rule
+depends only on the patch's bounds: all workers agree, and all dates of one
+place fall into one split.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ import numpy as np
 
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
-# Of a patch that belongs to no split.
+# A patch that belongs to no split.
 DROPPED = -1
 
 # Degrees, 0.1 mm: rounding must not move a patch over an edge it touches.
@@ -29,13 +29,9 @@ _TOLERANCE = 1e-9
 
 
 def stable_uniform(*key):
-  """A number in [0, 1) that depends on the key alone: on any machine, forever.
+  """Hashes a key of integers and strings to a float in [0, 1).
 
-  Args:
-    *key: Anything whose `str` is stable: integers, strings.
-
-  Returns:
-    A float in [0, 1).
+  The same on any machine and in any version.
   """
   text = "/".join(map(str, key)).encode()
   digest = hashlib.blake2b(text, digest_size=8).digest()
@@ -54,7 +50,7 @@ class SplitRule:
     inset_deg: How far held-out patches keep inside their block.
     validation: Fraction of the blocks held out for validation.
     test: Fraction of the blocks held out for test.
-    seed: Which of all such splits.
+    seed: Seed of the hash.
   """
 
   block_deg: float
@@ -67,16 +63,16 @@ class SplitRule:
   def __post_init__(self):
     rows = 180 / self.block_deg if self.block_deg > 0 else 0
     if round(rows) < 1 or abs(rows - round(rows)) > 1e-6:
-      raise ValueError(f"block_deg must divide 180, found {self.block_deg}")
+      raise ValueError(f"block_deg must divide 180, got {self.block_deg}")
     if not 0 <= self.inset_deg <= self.buffer_deg:
       raise ValueError(
         f"inset_deg must lie in [0, buffer_deg = {self.buffer_deg}], "
-        f"found {self.inset_deg}"
+        f"got {self.inset_deg}"
       )
     if min(self.validation, self.test) < 0 or self.validation + self.test > 1:
       raise ValueError(
         "validation, test and their sum must lie in [0, 1], "
-        f"found {self.validation} and {self.test}"
+        f"got {self.validation} and {self.test}"
       )
 
   @property
@@ -85,32 +81,17 @@ class SplitRule:
     return round(180 / self.block_deg)
 
   def block_of(self, lat_deg, lon_deg):
-    """The block each place lies in.
+    """Rows from the north and columns from 180 W of the blocks of places.
 
     Columns wrap at 180 degrees. The blocks that meet at a pole are one block,
     of column 0: neighbours there face each other across the pole.
-
-    Args:
-      lat_deg: Latitudes, shape `[...]`.
-      lon_deg: Longitudes, any turn, shape `[...]`.
-
-    Returns:
-      Rows from the north and columns from 180 W, each `[...]` of integers.
     """
     rows = np.floor((90 - np.asarray(lat_deg)) / self.block_deg).astype(int)
     cols = np.floor((np.asarray(lon_deg) + 180) / self.block_deg).astype(int)
     return self._wrap(rows, cols)
 
   def block_split(self, rows, cols):
-    """The split of each block.
-
-    Args:
-      rows: Rows as of `block_of`, shape `[...]`.
-      cols: Columns as of `block_of`, shape `[...]`.
-
-    Returns:
-      Indices into `SPLITS`, int8, shape `[...]`.
-    """
+    """Splits of blocks, indices into `SPLITS`, int8."""
     num_cols = 2 * self.num_rows
     blocks, inverse = np.unique(
       np.asarray(rows) * num_cols + cols, return_inverse=True
@@ -126,16 +107,13 @@ class SplitRule:
     return splits[inverse]
 
   def assign(self, south, west, north, east):
-    """The split of each patch.
+    """Splits of patches, indices into `SPLITS` or `DROPPED`, int8, shape `[n]`.
 
     Args:
       south: Latitudes of the patches' lower edges in degrees, shape `[n]`.
       west: Longitudes of the left edges, shape `[n]`.
       north: Latitudes of the upper edges, shape `[n]`.
       east: Longitudes of the right edges, > west (so possibly > 180), `[n]`.
-
-    Returns:
-      Indices into `SPLITS`, or `DROPPED`, int8, shape `[n]`.
     """
     south, west, north, east = map(np.asarray, (south, west, north, east))
     rows, cols = self.block_of((south + north) / 2, (west + east) / 2)
@@ -156,7 +134,7 @@ class SplitRule:
     """Whether each block, shrunk by the inset, covers its patch."""
     inset_deg = inset_deg - _TOLERANCE
     upper = 90 - rows * self.block_deg
-    # A pole is not an edge: nothing lies beyond it but the same block.
+    # A pole is not an edge: the same block continues beyond it.
     first, last = rows == 0, rows == self.num_rows - 1
     covers = (first | (north <= upper - inset_deg)) & (
       last | (south >= upper - self.block_deg + inset_deg)
@@ -170,7 +148,7 @@ class SplitRule:
     )
 
   def _highest_rank_near(self, margin_deg, south, west, north, east):
-    """The highest-ranking split of the blocks within a margin of each patch."""
+    """Highest-ranking split of the blocks within a margin of each patch."""
     margin_deg = margin_deg - _TOLERANCE
     top = np.floor((90 - north - margin_deg) / self.block_deg).astype(int)
     bottom = np.floor((90 - south + margin_deg) / self.block_deg).astype(int)

@@ -3,13 +3,13 @@
 With z(row, col) the elevation on the grid of the elevation model (DEM), and E
 and N metres on the ground to the true east and north,
 
-  dz/dE = dz/dcol dcol/dE + dz/drow drow/dE,   dz/dN likewise,
+  dz/dE = dz/dcol dcol/dE + dz/drow drow/dE,   dz/dN = the same with N,
   slope = atan |(dz/dE, dz/dN)|,
   (sin, cos) of the aspect = -(dz/dE, dz/dN) / |(dz/dE, dz/dN)|.
 
-dz/dcol and dz/drow are Horn's, on the DEM's own grid. dcol/dE and its kin are
-differences of the DEM's own projection, on the WGS 84 ellipsoid: meridians that
-converge, degrees that shrink and a projection's scale are all in there.
+dz/dcol and dz/drow are Horn's, on the DEM's own grid. dcol/dE and the other
+three are finite differences of the DEM's own projection, on the WGS 84
+ellipsoid: they include converging meridians and the projection's scale.
 
 References:
   Horn, Hill shading and the reflectance map, Proceedings of the IEEE 69, 1981.
@@ -26,16 +26,14 @@ from data_prep import grids, tiles
 # Mount Everest, in metres.
 MAX_ELEVATION_M = 8849
 
-# What an elevation in metres can be: one beyond is a no-data value that the
-# file does not name, or in feet.
+# Possible elevations in metres; beyond them are no-data values that the file
+# does not name, and feet.
 _LOWEST_M, _HIGHEST_M = -11500, 9000
 # WGS 84: metres, and the eccentricity squared.
 _SEMI_MAJOR_M = 6378137.0
 _E2 = (2 - 1 / 298.257223563) / 298.257223563
-# Degrees, some ten metres, over which the projection is differenced.
+# Step of the finite differences of the projection in degrees, about ten metres.
 _STEP_DEG = 1e-4
-# Nodes a side at which a patch's places are exact.
-_NODES = 5
 # Pixels of the DEM around a bilinear sample of Horn's derivatives.
 _BEFORE, _AFTER = 1, 2
 
@@ -46,11 +44,11 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   Elevation and derivatives are bilinear between the DEM's pixels; a DEM much
   finer than the image is sampled, not averaged. The aspect is the direction of
   steepest descent, clockwise from true north: its sine is the east component.
-  Flat ground has none: sine and cosine are 0.
+  On flat ground sine and cosine are 0.
 
-  Reads the DEM's window around all the patches, and its derivatives need one
-  more pixel around. A DEM in EPSG:4326 may lie on either side of the
-  antimeridian; one of all 360 degrees has no edge there.
+  Reads the DEM's window around all the patches and one more pixel on each side.
+  A DEM in EPSG:4326 may lie on either side of the antimeridian; one of all 360
+  degrees has no edge there.
 
   Args:
     dem: A `tiles.Tile` of one band, metres above the sea.
@@ -64,10 +62,9 @@ def read_terrain(dem, grid, rows, cols, patch_size):
     8849 m: float32, shape `[n, patch_size, patch_size, 4]`.
 
   Raises:
-    tiles.TileError: If the DEM cannot be read, has several bands or an unknown
-      projection, if a patch leaves it, or where it has no data or what is no
-      elevation in metres.
-    ValueError: If the projection of the image is unknown.
+    tiles.TileError: The DEM cannot be read, has several bands or an unknown
+      projection, a patch leaves it, or it has no elevation somewhere.
+    ValueError: The projection of the image is unknown.
   """
   rows, cols = np.asarray(rows), np.asarray(cols)
   if dem.num_bands != 1:
@@ -75,7 +72,8 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   terrain = np.empty((len(rows), patch_size, patch_size, 4), np.float32)
   if not len(rows):
     return terrain
-  lat, lon, spread = _places(grid, rows, cols, patch_size)
+  lat, lon, spread = grid.patch_nodes(rows, cols, patch_size)
+  lon = grids.unwrap(lon, lon[0, 0, 0])
   dem_row, dem_col, jacobian = _dem_places(dem, lat, lon)
   # First row and column that each patch needs, and those after the last.
   top, left = (
@@ -94,8 +92,8 @@ def read_terrain(dem, grid, rows, cols, patch_size):
     ]
     is_good = (z != dem.no_data) & (z >= _LOWEST_M) & (z <= _HIGHEST_M)
     z = np.where(is_good, z, np.nan).astype(np.float64)
-    # From the nodes to each pixel; not beyond them by rounding, to pixels of
-    # the DEM that were not read.
+    # From the nodes to each pixel; clipped, as rounding must not lead to pixels
+    # of the DEM that were not read.
     at_row, at_col, *to_metres = (
       np.clip(spread @ x[i] @ spread.T, x[i].min(), x[i].max())
       for x in (dem_row, dem_col, *jacobian)
@@ -109,24 +107,20 @@ def read_terrain(dem, grid, rows, cols, patch_size):
         dem.path,
         f"no elevation at {place} and {is_bad.sum() - 1} more pixels of the"
         f" image's patch at row {rows[i]}, column {cols[i]}: the DEM has its"
-        f" no-data value, NaN, or what is not {_LOWEST_M} to {_HIGHEST_M} m;"
-        " fill such holes (gdal_fillnodata)",
+        f" no-data value, NaN, or values outside of {_LOWEST_M} to {_HIGHEST_M}"
+        " m; fill such holes (gdal_fillnodata)",
       )
   return terrain
 
 
 def _terrain(z, row, col, to_metres):
-  """Terrain at places of a piece of the DEM.
+  """Terrain at places of a piece of the DEM, `[..., 4]`.
 
   Args:
     z: Elevations in metres, NaN where there is no data, shape `[h, w]`.
     row: Rows in `z`, in [1, h - 2), shape `[...]`.
     col: Columns in `z`, in [1, w - 2), shape `[...]`.
     to_metres: dcol/dE, dcol/dN, drow/dE and drow/dN, each `[...]`.
-
-  Returns:
-    As of `read_terrain`, shape `[..., 4]`; NaN where a pixel without data
-    takes part.
   """
   col_east, col_north, row_east, row_north = to_metres
   # Horn: differences across, smoothed 1 2 1 along.
@@ -167,37 +161,8 @@ def _sample(values, row, col):
   return np.moveaxis(upper + down * (across(index + width) - upper), -1, 0)
 
 
-def _places(grid, rows, cols, patch_size):
-  """Places of a few nodes of each patch, and weights from them to its pixels.
-
-  Bilinear between nodes: a patch of a few km is flat to within centimetres.
-
-  Returns:
-    `lat_deg` and `lon_deg`, each `[n, nodes, nodes]`, no two longitudes 360
-    degrees apart but for patches all around the Earth; and weights
-    `[patch_size, nodes]`.
-  """
-  last = max(patch_size - 1, 1)
-  nodes = np.linspace(0, last, _NODES)
-  position = np.arange(patch_size) * ((_NODES - 1) / last)
-  weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(_NODES)))
-  lat, lon = np.broadcast_arrays(
-    *grid.pixel_to_latlon(
-      rows[:, None, None] + nodes[:, None], cols[:, None, None] + nodes
-    )
-  )
-  # Not torn apart by the antimeridian.
-  lon = lon[0, 0, 0] + (lon - lon[0, 0, 0] + 180) % 360 - 180
-  return lat, lon, weights
-
-
 def _dem_places(dem, lat, lon):
-  """Rows and columns of places in the DEM, and their change per metre.
-
-  Returns:
-    Rows and columns, fractions, (0, 0) being the centre of the upper left
-    pixel; and dcol/dE, dcol/dN, drow/dE, drow/dN; each as `lat`.
-  """
+  """Rows and columns of places in the DEM, and their changes per metre."""
   row, col = _latlon_to_pixel(dem, lat, lon)
   phi = np.radians(lat)
   w = np.sqrt(1 - _E2 * np.sin(phi) ** 2)
@@ -213,7 +178,7 @@ def _dem_places(dem, lat, lon):
     change["row", way] = (row1 - row0) / metres
     change["col", way] = (col1 - col0) / metres
   if not dem.grid.is_projected:
-    # By whole turns to where the DEM is.
+    # Shifts by whole turns to the DEM's own range of longitudes.
     turn = 360 / dem.grid.pixel_width
     col = col - np.round((col.mean() - dem.grid.width / 2) / turn) * turn
   jacobian = [change[x, way] for x in ("col", "row") for way in metres_per_rad]
@@ -243,7 +208,6 @@ def _latlon_to_pixel(dem, lat, lon):
 
 @functools.lru_cache(maxsize=256)
 def _from_wgs84(epsg):
-  """The transformation from longitude and latitude to map units."""
   return pyproj.Transformer.from_crs(grids.WGS84, epsg, always_xy=True)
 
 
@@ -272,10 +236,7 @@ def _is_all_around(grid):
 
 
 def _read_window(dem, top, bottom, left, right):
-  """Elevations `[bottom - top, right - left]` of a window.
-
-  Columns beyond the last are the first again.
-  """
+  """Elevations of a window, `[rows, columns]`; columns wrap around."""
   width = dem.grid.width
   parts = []
   while left < right:
@@ -288,6 +249,5 @@ def _read_window(dem, top, bottom, left, right):
 
 
 def _place(lat, lon):
-  """The middle of some places, in words."""
   lat, lon = np.mean(lat), (np.mean(lon) + 180) % 360 - 180
   return f"{lat:.5f} N {lon:.5f} E"

@@ -8,18 +8,11 @@ _MAX_BLOCK_BYTES = 2**29
 
 
 class UnusableError(ValueError):
-  """Why a file is no tile, in words of this project."""
+  """A file that is not a usable tile; the message is the whole reason."""
 
 
 def check_blocks(page):
-  """Checks that a page has the strips or blocks that its size asks for.
-
-  Args:
-    page: A `tifffile.TiffPage`.
-
-  Raises:
-    UnusableError: It has fewer.
-  """
+  """Raises UnusableError if a page has fewer blocks than its size needs."""
   height, width = block_shape(page)
   blocks = -(-page.imagelength // height) * -(-page.imagewidth // width)
   if page.planarconfig == tifffile.PLANARCONFIG.SEPARATE:
@@ -32,7 +25,7 @@ def check_blocks(page):
 
 
 def block_shape(page):
-  """Returns how many rows and columns of a page are decoded together."""
+  """Returns the rows and columns of a page that are decoded together."""
   if page.is_tiled:
     return page.tilelength, page.tilewidth
   return min(page.rowsperstrip, page.imagelength), page.imagewidth
@@ -47,13 +40,10 @@ def read_window(page, row, col, height, width, no_data):
     col: First column.
     height: Number of rows.
     width: Number of columns.
-    no_data: Value where a block of a sparse file was never written.
+    no_data: Value of the blocks of a sparse file that were never written.
 
   Returns:
     The pixels, shape `[height, width, bands]`.
-
-  Raises:
-    UnusableError: The file ends too early, or its blocks are too large.
   """
   file = page.parent.filehandle
   ends = np.add(page.dataoffsets, page.databytecounts)
@@ -62,7 +52,7 @@ def read_window(page, row, col, height, width, no_data):
       f"truncated: {file.size} bytes, expected {ends.max()} or more"
     )
   if page.is_memmappable and page.dataoffsets[0]:
-    # Uncompressed: no more than the window, however large the strips.
+    # Uncompressed: reads only the window, however large the strips.
     whole = page.asarray(out="memmap").reshape(page.shape)
     if page.axes == "SYX":
       whole = np.moveaxis(whole, 0, -1)
@@ -76,7 +66,7 @@ def read_window(page, row, col, height, width, no_data):
   if block_bytes > _MAX_BLOCK_BYTES:
     raise UnusableError(
       f"compressed in blocks of {block_height} x {block_width} pixels,"
-      f" {block_bytes >> 20} MiB each; write it anew in smaller ones, for"
+      f" {block_bytes >> 20} MiB each; write it with smaller ones, for"
       " instance by gdal_translate -co TILED=YES"
     )
   across = -(-page.imagewidth // block_width)

@@ -1,12 +1,13 @@
-"""Patches of a tile: where they lie, their pixels and all that is known."""
+"""Patches of a tile: location, pixels and labels."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
 
-from data_prep import labels, places, scenes, terrain, tiles
+from data_prep import labels, places, terrain, tiles
 
-# Rows of a tile that are read at once, or more where they are compressed so.
+# Rows of a tile that are read at once, or more if they are compressed together.
 _ROWS_AT_ONCE = 512
 
 
@@ -16,14 +17,14 @@ class TilePatches:
 
   Attributes:
     tile: The `tiles.Tile`.
-    scene: The `scenes.Scene` that it shows.
+    scene: Its `tile_source.Scene`.
     chosen: Its `places.Places`.
     size: Rows and columns of a patch.
     dem: GeoTIFF of elevations, or "".
   """
 
   tile: tiles.Tile
-  scene: scenes.Scene
+  scene: object
   chosen: places.Places
   size: int
   dem: str = ""
@@ -39,14 +40,7 @@ class TilePatches:
     return self.chosen.left_out
 
   def read_together(self, index):
-    """Groups patches that lie in the same rows, which are decoded together.
-
-    Args:
-      index: Indices of patches, shape `[m]`.
-
-    Yields:
-      Parts of `index`.
-    """
+    """Yields parts of `index`, patches in the same rows, to be cut together."""
     together = self.size * -(
       -max(self.tile.block_height, _ROWS_AT_ONCE) // self.size
     )
@@ -55,17 +49,7 @@ class TilePatches:
       yield index[strip == number]
 
   def read(self, index):
-    """Reads some patches as the tile has them.
-
-    Args:
-      index: Indices of patches, shape `[m]`, m > 0.
-
-    Returns:
-      Pixels of the scene's bands, shape `[m, size, size, bands]`.
-
-    Raises:
-      tiles.TileError: If the tile cannot be read.
-    """
+    """Pixels of the scene's bands of some patches, `[m, size, size, bands]`."""
     size = self.size
     rows, cols = self.chosen.rows[index], self.chosen.cols[index]
     top, left = rows.min(), cols.min()
@@ -79,22 +63,19 @@ class TilePatches:
     windows = np.lib.stride_tricks.sliding_window_view(
       pixels, (size, size), (0, 1)
     )
-    # Band by band in memory, where the tile is so.
+    # Keeps the memory layout of the tile, which may be band by band.
     return np.moveaxis(windows[rows - top, cols - left], 1, -1)
 
   def cut(self, index, pixels=None):
-    """Cuts some patches.
+    """Makes records of some patches.
 
     Args:
       index: Indices of patches, shape `[m]`, m > 0.
-      pixels: As of `read`, where that was done already.
+      pixels: Result of `read`, or None to read them here.
 
     Returns:
       A dict of the features of a record, each with a leading axis of patches,
-      and a Counter of the patches left out for what they show.
-
-    Raises:
-      tiles.TileError: If the tile or the DEM cannot be read.
+      and a Counter of the patches that the scene leaves out, by reason.
     """
     chosen, size = self.chosen, self.size
     rows, cols = chosen.rows[index], chosen.cols[index]
@@ -124,25 +105,27 @@ class TilePatches:
     }, left_out
 
 
-def open_tile(path, config):
-  """Opens a tile that can become records.
-
-  Args:
-    path: The tile's file.
-    config: A `geo_tiles.GeoTilesConfig`.
-
-  Returns:
-    Its `TilePatches`.
+@contextlib.contextmanager
+def opened(path, config):
+  """Opens the `TilePatches` of a file for as long as the context lasts.
 
   Raises:
-    tiles.TileError: If the tile cannot be used.
+    tiles.TileError: The tile cannot be used.
   """
-  map_files = (config.climate_map, config.legend, config.water_mask)
-  with tiles.as_tile_error(path):
-    tile = tiles.open_tile(path, config.dtype)
-    scene = config.source.open_scene(tile)
-    if not tile.bands and len(scene.order) == tile.num_bands:
-      tile = dataclasses.replace(tile, bands=scene.order)
-    tile.band_indices(scene.bands)
-    chosen = places.select_places(tile.grid, config.patches, map_files)
-  return TilePatches(tile, scene, chosen, config.patches.size, config.dem)
+  with contextlib.ExitStack() as stack:
+    with tiles.as_tile_error(path):
+      tile = stack.enter_context(tiles.opened(path, config.dtype))
+      scene = config.source.open_scene(tile)
+      if not tile.bands and len(scene.order) == tile.num_bands:
+        tile = dataclasses.replace(tile, bands=scene.order)
+      tile.band_indices(scene.bands)
+      files = (config.climate_map, config.legend, config.water_mask)
+      chosen = places.select_places(tile.grid, config.patches, files)
+    yield TilePatches(tile, scene, chosen, config.patches.size, config.dem)
+
+
+def open_tile(path, config):
+  """Returns `TilePatches` that open the file for each read; see `opened`."""
+  with opened(path, config) as patches:
+    tile = dataclasses.replace(patches.tile, page=None)
+    return dataclasses.replace(patches, tile=tile)

@@ -1,20 +1,19 @@
-"""Writes GeoTIFF tiles, as `tiles` reads them; whole, or not at all."""
+"""Writes GeoTIFF tiles atomically, as `tiles` reads them."""
 
-import os
-import pathlib
 from xml.sax import saxutils
 
 import numpy as np
 import tifffile
 
 from data_prep import grids, tiles
+from geojax import files
 
 # Side of the blocks that `write_planes` writes.
 _BLOCK = 512
 
 
 def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
-  """Writes a small tile in EPSG:4326, deflated; whole, or not at all.
+  """Writes a small tile in EPSG:4326, deflated.
 
   Args:
     path: The file to write; its folder exists.
@@ -23,10 +22,7 @@ def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
     west: Longitude of the left edge in degrees.
     north: Latitude of the upper edge in degrees.
     pixel_size: Degrees a pixel.
-    date: `datetime.datetime` at which the tile was seen.
-
-  Raises:
-    ValueError: If `pixels` and `bands` differ in number.
+    date: `datetime.datetime` at which the tile was seen, or None.
   """
   if pixels.ndim != 3 or pixels.shape[-1] != len(bands):
     raise ValueError(f"{len(bands)} bands for pixels of shape {pixels.shape}")
@@ -41,19 +37,16 @@ def write_tile(path, pixels, *, bands, west, north, pixel_size, date):
 
 
 def write_planes(path, planes, *, bands, grid, dtype, date):
-  """Writes a large tile, a band at a time; whole, or not at all.
+  """Writes a large tile on a `grids.Grid`, a band at a time.
 
   Args:
     path: The file to write; its folder exists.
-    planes: Iterable of arrays `[grid.height, grid.width]`, one a band; no two
-      of them are needed at once.
+    planes: Iterable of arrays `[grid.height, grid.width]`, one a band; each is
+      dropped before the next is asked for.
     bands: Names of the bands.
-    grid: A `grids.Grid`.
+    grid: Where the pixels lie.
     dtype: NumPy dtype of the pixels.
-    date: `datetime.datetime` at which the tile was seen.
-
-  Raises:
-    ValueError: If a plane has another shape than the grid.
+    date: See `write_tile`.
   """
 
   def blocks():
@@ -83,20 +76,17 @@ def write_planes(path, planes, *, bands, grid, dtype, date):
 
 
 def write_codes(path, codes, *, band, grid, date, colors, no_data):
-  """Writes a tile of codes that viewers show in colours; whole, or not at all.
+  """Writes a tile of codes that viewers show in colours.
 
   Args:
     path: The file to write; its folder exists.
     codes: Array of uint8, shape `[grid.height, grid.width]`.
     band: Name of the band.
-    grid: A `grids.Grid`.
-    date: `datetime.datetime` at which the tile was seen.
-    colors: RGB of codes 0, 1, ..., uint8, shape `[n, 3]`, n <= 256; all others
-      are white.
-    no_data: The code of pixels that have none.
-
-  Raises:
-    ValueError: If the codes have another shape than the grid.
+    grid: Where the pixels lie.
+    date: See `write_tile`.
+    colors: RGB of codes 0, 1, ..., uint8, shape `[n, 3]`, n <= 256; all other
+      codes are white.
+    no_data: The code of pixels without a value.
   """
   if codes.shape != (grid.height, grid.width):
     raise ValueError(f"{codes.shape} codes on {grid.height, grid.width} pixels")
@@ -117,8 +107,6 @@ def write_codes(path, codes, *, band, grid, date, colors, no_data):
 
 
 def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
-  """Writes a GeoTIFF under another name first."""
-  path = pathlib.Path(path)
   layout = {"photometric": "minisblack", **layout}
   names = "".join(
     f'<Item name="DESCRIPTION" sample="{i}" role="description">'
@@ -139,9 +127,7 @@ def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
     (tiles.GDAL_METADATA, "s", 0, metadata, True),
     *more_tags,
   ]
-  # A name of this process alone: a second writer cannot spoil the file.
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-  try:
+  with files.atomic(path) as temporary:
     tifffile.imwrite(
       temporary,
       pixels,
@@ -153,6 +139,3 @@ def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
       extratags=extratags,
       **layout,
     )
-    os.replace(temporary, path)
-  finally:
-    temporary.unlink(missing_ok=True)

@@ -1,10 +1,10 @@
-"""GeoTIFF tiles: an array, where it lies, when it was seen, what its bands are.
+"""GeoTIFF tiles: pixels, location, date and names of the bands.
 
 A tile is one TIFF page with its bands last, north up, with the GeoTIFF tags of
-its place: 33550 and 33922 (or an unrotated 34264) and the GeoKeys. The date is
-the TIFF's DateTime. Band names are those GDAL, QGIS and rasterio show: items
-DESCRIPTION of GDAL's metadata tag. The value of no data is GDAL's as well, tag
-42113; blocks of a sparse file, which were never written, are full of it.
+its location: 33550 and 33922 (or an unrotated 34264) and the GeoKeys. The date
+is the TIFF's DateTime. Band names are those that GDAL, QGIS and rasterio show:
+items DESCRIPTION of GDAL's metadata tag. The no-data value is GDAL's tag 42113;
+it fills the blocks of a sparse file that were never written.
 
 References:
   OGC GeoTIFF Standard 1.1, 2019.
@@ -39,7 +39,7 @@ _USER_DEFINED = 32767
 
 
 class TileError(Exception):
-  """A tile that cannot be used; the message names file and reason."""
+  """A tile, or another input, that cannot be used: the file and the reason."""
 
   def __init__(self, path, reason):
     super().__init__(path, reason)
@@ -52,20 +52,20 @@ class TileError(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Tile:
-  """What a tile's header says; `read` gives the pixels.
+  """A tile's header; `read` returns pixels.
 
   Attributes:
     path: The file.
     grid: Where its pixels lie.
     dtype: NumPy dtype of the pixels.
     num_bands: Number of bands.
-    bands: Names of the bands in the file's order, empty where it names none.
+    bands: Names of the bands in the file's order; empty if it names none.
     is_area: Whether the file counts pixels as areas, or else as points; the
       edges of the grid are the pixels' edges in either case.
-    date: When the tile was seen, None where the file does not tell.
+    date: When the tile was seen, or None.
     block_height: Rows that are decoded together; 1 without compression.
-    no_data: Value of pixels without data, None where the file names none or one
-      that no pixel can have.
+    no_data: Value of pixels without data, or None.
+    page: The page of the file while it is open, see `opened`, or None.
   """
 
   path: pathlib.Path
@@ -77,19 +77,12 @@ class Tile:
   date: datetime.datetime | None
   block_height: int = 1
   no_data: float | None = None
+  page: tifffile.TiffPage | None = dataclasses.field(
+    default=None, compare=False, repr=False
+  )
 
   def band_indices(self, bands):
-    """Places of the named bands in the file.
-
-    Args:
-      bands: Names of bands.
-
-    Returns:
-      A list of indices, one a band.
-
-    Raises:
-      TileError: If a band is missing.
-    """
+    """Returns indices of named bands; raises TileError if one is missing."""
     missing = [band for band in bands if band not in self.bands]
     if missing:
       has = ", ".join(self.bands) or "no named band"
@@ -101,24 +94,22 @@ class Tile:
   def read(
     self, bands, row=0, col=0, height=None, width=None, *, allow_nan=False
   ):
-    """Reads a window, decoding only the strips or blocks it touches.
+    """Reads a window, decoding only the strips or blocks that it touches.
 
     Args:
-      bands: Names of the bands to read, in the order wanted; None for all, as
-        the file has them, also where it names none.
+      bands: Names of the bands to read, in order; None for all.
       row: First row.
       col: First column.
-      height: Number of rows, to the tile's end by default.
-      width: Number of columns, to the tile's end by default.
+      height: Number of rows; by default all to the tile's end.
+      width: Number of columns; by default all to the tile's end.
       allow_nan: Whether pixels may be NaN.
 
     Returns:
       The pixels, shape `[height, width, len(bands)]`.
 
     Raises:
-      ValueError: If the window does not lie in the tile.
-      TileError: If a band is missing, the file is corrupt or, unless allowed,
-        a pixel is NaN.
+      ValueError: The window leaves the tile.
+      TileError: A band is missing, the file is corrupt or a pixel is NaN.
     """
     grid = self.grid
     height = grid.height - row if height is None else height
@@ -133,7 +124,10 @@ class Tile:
       )
     every = list(range(self.num_bands))
     indices = every if bands is None else self.band_indices(bands)
-    with _open_page(self.path) as page:
+    with contextlib.ExitStack() as stack, _read_errors(self.path):
+      page = self.page
+      if page is None:
+        page = stack.enter_context(_open_page(self.path))
       pixels = tile_blocks.read_window(
         page, row, col, height, width, self.no_data or 0
       )
@@ -146,78 +140,88 @@ class Tile:
 
 
 def open_tile(path, dtype=None):
-  """Reads a tile's header.
+  """Reads a tile's header; see `opened`."""
+  with opened(path, dtype) as tile:
+    return dataclasses.replace(tile, page=None)
+
+
+@contextlib.contextmanager
+def opened(path, dtype=None):
+  """Reads a tile's header and keeps its file open for `Tile.read`.
 
   Args:
     path: A GeoTIFF file.
     dtype: NumPy dtype that the pixels must have; any by default.
 
-  Returns:
+  Yields:
     A `Tile`.
 
   Raises:
-    TileError: If the file is missing, corrupt or no TIFF, has no or a rotated
-      georeference, an unreadable date or no-data value, or another dtype.
+    TileError: The file is missing, corrupt or no TIFF, has no georeference or a
+      rotated one, an unreadable date or no-data value, or another dtype.
   """
   path = pathlib.Path(path)
-  with _open_page(path) as page:
-    west, north, pixel_width, pixel_height = _read_affine(page)
-    keys = page.geotiff_tags or {}
-    epsg = int(
-      keys.get("ProjectedCSTypeGeoKey")
-      or keys.get("GeographicTypeGeoKey")
-      or _USER_DEFINED
-    )
-    if epsg == _USER_DEFINED:
-      raise UnusableError("no georeference: no EPSG code among its GeoKeys")
-    is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
-    if not is_area:
-      # The tie point is the upper left pixel's centre.
-      west -= pixel_width / 2
-      north += pixel_height / 2
-    if page.axes not in ("YX", "YXS", "SYX"):
-      raise UnusableError(f"axes {page.axes}, expected rows, columns and bands")
-    if page.dtype is None:
-      raise UnusableError("its pixels are of a type that cannot be read")
-    if dtype is not None and page.dtype != np.dtype(dtype):
-      raise UnusableError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
-    tile_blocks.check_blocks(page)
-    return Tile(
-      path=path,
-      grid=grids.Grid(
-        height=page.imagelength,
-        width=page.imagewidth,
-        west=west,
-        north=north,
-        pixel_width=pixel_width,
-        pixel_height=pixel_height,
-        epsg=epsg,
-      ),
-      dtype=page.dtype,
-      num_bands=page.samplesperpixel,
-      bands=_read_bands(page),
-      is_area=is_area,
-      date=_read_date(page),
-      block_height=1
-      if page.is_memmappable
-      else tile_blocks.block_shape(page)[0],
-      no_data=_read_no_data(page),
-    )
+  with contextlib.ExitStack() as stack:
+    # The caller's errors, raised at `yield`, are not those of the file.
+    with _read_errors(path):
+      tile = _read_header(path, stack.enter_context(_open_page(path)), dtype)
+    yield tile
+
+
+def _read_header(path, page, dtype):
+  west, north, pixel_width, pixel_height = _read_affine(page)
+  keys = page.geotiff_tags or {}
+  epsg = int(
+    keys.get("ProjectedCSTypeGeoKey")
+    or keys.get("GeographicTypeGeoKey")
+    or _USER_DEFINED
+  )
+  if epsg == _USER_DEFINED:
+    raise UnusableError("no georeference: no EPSG code among its GeoKeys")
+  is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
+  if not is_area:
+    # The tie point is the upper left pixel's centre.
+    west -= pixel_width / 2
+    north += pixel_height / 2
+  if page.axes not in ("YX", "YXS", "SYX"):
+    raise UnusableError(f"axes {page.axes}, expected rows, columns and bands")
+  if page.dtype is None:
+    raise UnusableError("its pixels are of a type that cannot be read")
+  if dtype is not None and page.dtype != np.dtype(dtype):
+    raise UnusableError(f"dtype {page.dtype}, expected {np.dtype(dtype)}")
+  tile_blocks.check_blocks(page)
+  return Tile(
+    path=path,
+    grid=grids.Grid(
+      height=page.imagelength,
+      width=page.imagewidth,
+      west=west,
+      north=north,
+      pixel_width=pixel_width,
+      pixel_height=pixel_height,
+      epsg=epsg,
+    ),
+    dtype=page.dtype,
+    num_bands=page.samplesperpixel,
+    bands=_read_bands(page),
+    is_area=is_area,
+    date=_read_date(page),
+    block_height=1 if page.is_memmappable else tile_blocks.block_shape(page)[0],
+    no_data=_read_no_data(page),
+    page=page,
+  )
 
 
 @contextlib.contextmanager
 def as_tile_error(path, where=""):
-  """A context in which whatever is raised becomes the error of one tile.
+  """Turns whatever is raised inside into the TileError of one file.
 
-  Decoders and projections raise what they like, and so does a full disk.
+  Decoders and projections raise errors of many types, and so does a full disk.
+  A `rasters.RasterError` passes unchanged: all tiles need that raster.
 
   Args:
-    path: The tile, or what a tile is made of.
-    where: Begins the reason.
-
-  Raises:
-    TileError: Something was raised.
-    rasters.RasterError: As it is: a raster that all tiles need.
+    path: The tile, or the input that a tile is made of.
+    where: Prefix of the reason.
   """
   try:
     yield
@@ -225,20 +229,35 @@ def as_tile_error(path, where=""):
     raise
   except Exception as error:
     text = " ".join(str(error).split())
-    # The others' texts, such as that of a KeyError, are no sentences.
+    # Texts of other errors, such as a KeyError, are not sentences.
     if not (isinstance(error, ValueError | OSError) and " " in text):
       text = _cannot_be_read(error)
     raise TileError(path, where + text) from error
 
 
 @contextlib.contextmanager
-def _open_page(path):
-  """Opens a file's first page; whatever fails is raised as a TileError."""
-  # It logs each tag that it cannot read, before what reads it fails.
-  logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+def collect_errors(errors, path, where=""):
+  """`as_tile_error`, but appends the error to a list instead of raising it."""
   try:
-    with tifffile.TiffFile(path) as tif:
-      yield tif.pages.first
+    with as_tile_error(path, where):
+      yield
+  except TileError as error:
+    errors.append(error)
+
+
+@contextlib.contextmanager
+def _open_page(path):
+  # tifffile logs each tag that it cannot read, before reading the page fails.
+  logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+  with tifffile.TiffFile(path) as tif:
+    yield tif.pages.first
+
+
+@contextlib.contextmanager
+def _read_errors(path):
+  """Turns whatever reading a file raises into a TileError."""
+  try:
+    yield
   except TileError:
     raise
   except UnusableError as error:
@@ -255,7 +274,7 @@ def _cannot_be_read(error):
 
 
 def _read_affine(page):
-  """Upper left corner and pixel size, as in tags 33922 and 33550."""
+  """Upper left corner and pixel size."""
   tags = {
     code: page.tags[code].value for code in _AFFINE_TAGS if code in page.tags
   }
@@ -278,7 +297,7 @@ def _read_affine(page):
 
 
 def _read_bands(page):
-  """Band names from GDAL's metadata, () where there are none."""
+  """Band names from GDAL's metadata, or ()."""
   if GDAL_METADATA not in page.tags:
     return ()
   root = ElementTree.fromstring(page.tags[GDAL_METADATA].value)
@@ -293,14 +312,13 @@ def _read_bands(page):
 
 
 def _read_date(page):
-  """The TIFF's DateTime, None where there is none."""
   if "DateTime" not in page.tags:
     return None
   return datetime.datetime.strptime(page.tags["DateTime"].value, _DATE_FORMAT)
 
 
 def _read_no_data(page):
-  """GDAL's value of no data as a pixel would have it, or None."""
+  """GDAL's no-data value as a pixel has it; None if no pixel can."""
   if GDAL_NO_DATA not in page.tags:
     return None
   value = float(page.tags[GDAL_NO_DATA].value.strip(" \0"))

@@ -1,43 +1,42 @@
-"""Tiles of which no record was made, read as those of a data set were.
+"""Tiles outside of a data set, cut in the same way as its own.
 
-The settings that a data set was built with, which a trained run keeps, tell
-bands, scale, cloud rule and climate map. All of a tile's patches count: none is
-held out, thinned out or left out for its sea.
+A trained run keeps the settings of its data set: bands, scale, cloud rule and
+climate map. All patches of a tile count: none is held out, thinned out or left
+out for its sea.
 """
 
 import dataclasses
 
-from data_prep import geo_tiles, tile_patches, tiles
+from data_prep import geo_tiles, sources, tile_source, tiles
 
 
 def whole_tile_config(name, settings, stride=None):
-  """The config of a data set, for all patches of tiles.
+  """Restores the config of a data set, for all patches of tiles.
 
   Args:
     name: Name of the data set, such as "geo_tiles/earth".
-    settings: As of `geo_tiles.GeoTilesConfig.settings`.
+    settings: Result of `configs.GeoTilesConfig.settings`.
     stride: Pixels from one patch to the next; by default its size.
 
-  Returns:
-    A `geo_tiles.GeoTilesConfig`.
-
   Raises:
-    ValueError: If there is no such data set, its patches come from no tiles, or
-      its settings are of another version.
+    ValueError: There is no such data set, its patches are not cut from tiles,
+      or its settings are of another version.
   """
-  known = {
-    f"{geo_tiles.GeoTiles.name}/{config.name}": config
-    for config in geo_tiles.CONFIGS
-  }
-  if name not in known:
+  builder, _, config_name = name.partition("/")
+  try:
+    if builder != geo_tiles.GeoTiles.name:
+      raise sources.UnknownConfigError(
+        f"expected {geo_tiles.GeoTiles.name}/<config>"
+      )
+    config = sources.find(config_name)
+  except sources.UnknownConfigError as error:
     raise ValueError(
-      f"no tiles of the data set {name} are known, but those of"
-      f" {', '.join(known)}"
-    )
-  config = known[name]
-  if config.reader is not tile_patches.open_tile:
+      f"no source of the data set {name} is known: {error}"
+    ) from error
+  if not isinstance(config.source, tile_source.TileSource):
     raise ValueError(
-      f"the patches of {name} come from no tiles; geojax.predict takes arrays"
+      f"the patches of {name} are not cut from tiles; geojax.predict takes"
+      " arrays"
     )
   try:
     config = _restore(config, settings)
@@ -63,18 +62,15 @@ def whole_tile_config(name, settings, stride=None):
 
 
 def make_tiles(path, config, directory):
-  """Finds what tiles an input is or makes, such as a .SAFE product.
+  """Paths of the tiles that an input, such as a .SAFE product, is or makes.
 
   Args:
     path: A file or folder.
-    config: A `geo_tiles.GeoTilesConfig`.
-    directory: Where tiles go that have to be made; made if missing.
-
-  Returns:
-    Paths of tiles, one or more.
+    config: A `configs.GeoTilesConfig`.
+    directory: Folder for tiles that have to be made; made if missing.
 
   Raises:
-    tiles.TileError: If none can be made.
+    tiles.TileError: The input is missing or makes no tile.
   """
   if not path.exists():
     raise tiles.TileError(path, "no such file")

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from data_prep import earth
+from data_prep import climate_maps
 from experiments import pictures
 from geojax import cell_regions, files, metrics, mixture, sphere
 from geojax.training import loop
@@ -111,7 +111,7 @@ def write(
     ],
     config=run.config.to_dict(),
     patches=_describe_patches(run, variables, examined, split),
-    climate_map=earth.load_climate_map().zones,
+    climate_map=climate_maps.load().zones,
   )
   files.write_text(path, html)
 

@@ -5,7 +5,7 @@ import pathlib
 import jax
 import numpy as np
 
-from data_prep import earth
+from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
 from geojax.training import loop
 from geojax.training import step as step_lib
@@ -39,7 +39,7 @@ def draw(
     split: Name of the split.
     folder: Where the pictures go.
   """
-  zones = earth.load_climate_map().zones
+  zones = climate_maps.load().zones
   land = {
     name: value[examined["is_land"]]
     for name, value in examined.items()

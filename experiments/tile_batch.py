@@ -4,7 +4,7 @@ import pathlib
 
 import tqdm
 
-from data_prep import sources, tile_patches, tiles, unseen
+from data_prep import tile_patches, tiles, unseen
 from experiments import tile_files, tile_predictions
 from geojax.training.errors import ConfigError
 
@@ -39,7 +39,7 @@ def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
   ):
     for path in map(pathlib.Path, inputs):
       tile_bar.set_description(path.name[:40])
-      with sources.collect(errors, path):
+      with tiles.collect_errors(errors, path):
         for tile_path in unseen.make_tiles(path, config, output / "tiles"):
           folder = output / tile_path.stem
           if folder in taken:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from data_prep import climate_maps, earth, tile_writer
+from data_prep import climate_maps, tile_writer
 from geojax import cell_regions, climate, encodings, files, predict, sphere
 from geojax.views import patches, tile_plots
 
@@ -23,7 +23,7 @@ def write(folder, found, config, *, how, num_independent) -> dict:
   Args:
     folder: Where to write them; made if missing.
     found: A `tile_predictions.TilePrediction`.
-    config: The `geo_tiles.GeoTilesConfig` its patches were cut by.
+    config: The `configs.GeoTilesConfig` its patches were cut by.
     how: How patches were combined, for the JSON.
     num_independent: Likewise.
 
@@ -106,7 +106,7 @@ def draw(found, config, zones):
 
   Args:
     found: A `tile_predictions.TilePrediction`.
-    config: The `geo_tiles.GeoTilesConfig` its patches were cut by.
+    config: The `configs.GeoTilesConfig` its patches were cut by.
     zones: As of `TilePrediction.zone_grid`.
 
   Returns:
@@ -133,7 +133,7 @@ def draw(found, config, zones):
     zones_margin=margin,
     shares_mapped=found.climate_mapped,
     shares_predicted=tile.climate_probs[0],
-    climate_map=earth.load_climate_map().zones,
+    climate_map=climate_maps.load().zones,
   )
 
 
@@ -146,8 +146,8 @@ def _mapped_zones(found, config):
     np.arange(step // 2, height, step)[:, None],
     np.arange(step // 2, width, step)[None, :],
   )
-  files = (config.climate_map, config.legend, config.water_mask)
-  return climate_maps.load(*files).lookup(lat, lon).astype(int)
+  map_files = (config.climate_map, config.legend, config.water_mask)
+  return climate_maps.load(*map_files).lookup(lat, lon).astype(int)
 
 
 def _regions(probabilities, levels):

@@ -11,7 +11,8 @@ import numpy as np
 import tqdm
 from scipy import ndimage
 
-from data_prep import earth, geo_tiles, grids, places, splits
+from data_prep import grids, places, splits
+from data_prep.sources import earth
 from geojax import sphere
 
 # Patches of validation and of test, at most.
@@ -29,7 +30,7 @@ def load_patches(num_train, seed=0):
     A dict by split of `features`, scaled by train, `[n, 40]`, and `x`, unit
     vectors `[n, 3]`, both float32 and in random order.
   """
-  config = next(c for c in geo_tiles.CONFIGS if c.name == "earth")
+  config = earth.CONFIG
   rule = dataclasses.replace(
     config.patches, stride=2, train_kept=1.0, sea_kept=0.0
   )

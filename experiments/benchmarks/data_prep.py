@@ -36,12 +36,12 @@ from array_record.python import array_record_data_source
 
 from data_prep import (
   climate_maps,
-  geo_tiles,
   grids,
   labels,
   places,
   products,
   records,
+  sources,
   tile_writer,
   tiles,
 )
@@ -51,7 +51,7 @@ from experiments.benchmarks.noise import PRODUCT, make_planes
 
 def all_train(name):
   """The config of that name, with nothing held out."""
-  config = next(c for c in geo_tiles.CONFIGS if c.name == name)
+  config = sources.find(name)
   rule = config.patches.split
   rule = dataclasses.replace(rule, validation=0, test=0)
   patches = dataclasses.replace(config.patches, split=rule)

@@ -19,7 +19,7 @@ import time
 
 import numpy as np
 
-from data_prep import geo_tiles, grids, products, tile_writer
+from data_prep import geo_tiles, grids, products, sources, tile_writer
 from experiments import command, tile_batch
 from experiments.benchmarks import memory, noise
 from geojax import predict, sphere
@@ -60,12 +60,12 @@ def describe_tiles(name):
   """What records of a kind of tiles hold, though none were built.
 
   Args:
-    name: Name of one of `geo_tiles.CONFIGS`.
+    name: Name of a config, see `sources.find`.
 
   Returns:
     A `data_info.DataInfo`.
   """
-  config = next(c for c in geo_tiles.CONFIGS if c.name == name)
+  config = sources.find(name)
   size = config.patches.size
   return data_info.DataInfo(
     name=f"{geo_tiles.GeoTiles.name}/{name}",

@@ -17,11 +17,12 @@ from absl.testing import flagsaver
 from data_prep import (
   build,
   geo_tiles,
-  process_map,
   rasters,
   records,
   splits,
+  task_maps,
 )
+from data_prep.sources import blue_marble, earth_smoke
 
 REPO = pathlib.Path(__file__).parents[2]
 VERSION = "geo_tiles/earth_smoke/1.0.0"
@@ -198,20 +199,12 @@ def test_a_missing_folder_of_images_stops_the_build(capsys, tmp_path):
   assert f"{tmp_path / 'none'}: expected 200401.jpg" in capsys.readouterr().err
 
 
-def with_stride(monkeypatch, stride):
-  changed = [
-    dataclasses.replace(
-      config, patches=dataclasses.replace(config.patches, stride=stride)
-    )
-    for config in geo_tiles.CONFIGS
-  ]
-  monkeypatch.setattr(geo_tiles, "CONFIGS", changed)
-
-
 def test_records_of_other_settings_are_not_taken_for_these(
   monkeypatch, capsys, smoke
 ):
-  with_stride(monkeypatch, 15)
+  rule = dataclasses.replace(earth_smoke.CONFIG.patches, stride=15)
+  changed = dataclasses.replace(earth_smoke.CONFIG, patches=rule)
+  monkeypatch.setattr(earth_smoke, "CONFIG", changed)
   message = smoke_fails(capsys, smoke)
   assert "patches.stride was 5, is now 15" in message
   assert f"delete {smoke / VERSION}" in message
@@ -220,10 +213,9 @@ def test_records_of_other_settings_are_not_taken_for_these(
 def test_tiles_of_other_settings_are_not_taken_for_these(
   monkeypatch, capsys, tiles_only
 ):
-  config = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
-  source = dataclasses.replace(config.source, overlap=17)
-  changed = dataclasses.replace(config, source=source)
-  monkeypatch.setattr(geo_tiles, "CONFIGS", [changed])
+  source = dataclasses.replace(earth_smoke.CONFIG.source, overlap=17)
+  changed = dataclasses.replace(earth_smoke.CONFIG, source=source)
+  monkeypatch.setattr(earth_smoke, "CONFIG", changed)
   message = smoke_fails(capsys, tiles_only)
   assert "source.overlap was 27, is now 17" in message
   assert f"delete {tiles_only / 'tiles/earth_smoke'}" in message
@@ -295,10 +287,10 @@ def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):
 def test_errors_of_workers_reach_the_caller_whole():
   """Exceptions travel between processes as pickles."""
   with (
-    process_map.open_map(1) as executor_map,
+    task_maps.open_map(1) as executor_map,
     pytest.raises(rasters.RasterError, match="expected 200401"),
   ):
-    list(executor_map(rasters.blue_marble_path, [pathlib.Path()], [1]))
+    list(executor_map(blue_marble.image_path, [pathlib.Path()], [1]))
 
 
 @pytest.mark.parametrize("argument", ["--config=mars", "earth"])

@@ -154,7 +154,7 @@ def test_a_wrong_legend_is_told(path, legend, message):
 
 @pytest.mark.parametrize(
   ("text", "message"),
-  [("{1: 2", "legend.json: no JSON"), ("[1]", "legend.json: list, expected")],
+  [("{1: 2", "legend.json: not JSON"), ("[1]", "legend.json: list, expected")],
 )
 def test_a_wrong_legend_file_is_told(tmp_path, path, text, message):
   file = tmp_path / "legend.json"

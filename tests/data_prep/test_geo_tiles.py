@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import earth, geo_tiles, splits
+from data_prep import climate_maps, geo_tiles, sources, splits, tile_patches
+from data_prep.sources import earth
 from geojax import encodings
 
-CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
+CONFIG = sources.find("earth_smoke")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_images_are_the_pixels_of_their_place_and_month(records):
 
 
 def test_labels_are_those_of_their_place_and_date(records):
-  climate_map = earth.load_climate_map()
+  climate_map = climate_maps.load()
   for split in splits.SPLITS:
     for record in records[split][::17]:
       label = record["label"]
@@ -196,7 +197,7 @@ def test_a_tile_that_fails_in_every_split_is_told_once(smoke, tmp_path):
   # Its header is whole, so that its patches are counted.
   bad = tmp_path / "bad.tif"
   bad.write_bytes(paths[0].read_bytes()[:-9000])
-  assert {0, 1, 2} <= set(config.reader(bad, config).split)
+  assert {0, 1, 2} <= set(tile_patches.open_tile(bad, config).split)
   builder = geo_tiles.GeoTiles(
     config=config,
     data_dir=tmp_path,
@@ -226,9 +227,11 @@ def test_a_data_set_with_an_empty_split_is_refused(smoke, tmp_path):
 
 
 def test_configs_are_whole():
-  names = [config.name for config in geo_tiles.CONFIGS]
+  names = sources.names()
   assert {"earth", "earth_smoke", "blue_marble"} <= set(names)
-  for config in geo_tiles.CONFIGS:
+  for name in names:
+    config = sources.find(name)
+    assert config.name == name
     assert len(config.scale) == len(config.bands)
     patches = config.patches
     assert set(config.bands) <= set(config.source.bands)
@@ -248,5 +251,6 @@ def test_settings_tell_configs_apart():
   assert config.settings() != CONFIG.settings()
   assert config.settings()["patches"]["stride"] == 15
   assert not any(
-    str(pathlib.Path.home()) in str(c.settings()) for c in geo_tiles.CONFIGS
+    str(pathlib.Path.home()) in str(sources.find(name).settings())
+    for name in sources.names()
   )

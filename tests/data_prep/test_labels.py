@@ -3,7 +3,7 @@ import datetime
 import numpy as np
 import pytest
 
-from data_prep import earth, grids, labels
+from data_prep import climate_maps, grids, labels
 from geojax import climate, encodings
 
 
@@ -11,7 +11,7 @@ from geojax import climate, encodings
 def small_map():
   """Ten degrees a pixel, no two neighbours alike."""
   rows, cols = np.mgrid[:18, :36]
-  return labels.ClimateMap(((7 * rows + cols) % 31).astype(np.uint8))
+  return climate_maps.ClimateMap(((7 * rows + cols) % 31).astype(np.uint8))
 
 
 def test_a_place_has_the_zone_of_the_pixel_it_lies_in(small_map):
@@ -73,7 +73,7 @@ def test_fractions_in_a_projection_equal_a_brute_force_count(epsg, west, north):
   # 3 km a pixel: some patches lie in one zone, some in several.
   rng = np.random.default_rng(0)
   zones = rng.integers(0, 31, (6480, 12960)).astype(np.uint8)
-  climate_map = labels.ClimateMap(zones)
+  climate_map = climate_maps.ClimateMap(zones)
   grid = grids.Grid(512, 768, west, north, 10.0, 10.0, epsg)
   rows, cols = (x.ravel() for x in np.mgrid[0:512:128, 0:768:128])
   fractions = labels.climate_fractions(grid, climate_map, rows, cols, 128)
@@ -134,12 +134,12 @@ def test_a_label_holds_climate_place_and_date():
   ],
 )
 def test_the_map_knows_the_climates_of_the_earth(lat, lon, zone):
-  found = earth.load_climate_map().lookup(lat, lon)
+  found = climate_maps.load().lookup(lat, lon)
   assert climate.ZONES[found] == zone
 
 
 def test_the_map_has_every_zone_but_no_other():
-  zones = earth.load_climate_map().zones
+  zones = climate_maps.load().zones
   assert zones.shape == (6480, 12960)
   assert np.unique(zones[::6, ::6]).tolist() == list(range(31))
   assert zones.max() == 30

@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from data_prep import earth, geo_tiles, grids, labels, places, splits
+from data_prep import climate_maps, grids, labels, places, sources, splits
 
-CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth")
+CONFIG = sources.find("earth")
 
 
 def block_grid(row, col):
@@ -106,7 +106,7 @@ def test_without_rules_every_patch_of_the_grid_is_a_place(alps):
   np.testing.assert_array_equal(
     chosen.climate,
     labels.climate_fractions(
-      alps, earth.load_climate_map(), chosen.rows, chosen.cols, 32
+      alps, climate_maps.load(), chosen.rows, chosen.cols, 32
     ),
   )
 

@@ -7,12 +7,22 @@ import os
 
 import numpy as np
 import pytest
+import tifffile
 from array_record.python import array_record_data_source
 
-from data_prep import geo_tiles, places, records, splits, tile_writer, tiles
+from data_prep import (
+  places,
+  records,
+  sources,
+  splits,
+  tile_patches,
+  tile_source,
+  tile_writer,
+  tiles,
+)
 from geojax import encodings
 
-CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "earth_smoke")
+CONFIG = sources.find("earth_smoke")
 
 
 def test_a_full_disk_is_an_error(tmp_path):
@@ -68,6 +78,23 @@ def test_bands_are_read_by_name(tmp_path):
   np.testing.assert_array_equal(a, b[..., [2, 1, 0, 4, 3]])
 
 
+def test_a_tile_is_opened_once_to_count_and_once_to_cut(tmp_path, monkeypatch):
+  pixels = np.ones((600, 102, 5), np.int16)
+  path = one_tile(tmp_path / "tile.tif", pixels=pixels)
+  monkeypatch.setattr(tile_patches, "_ROWS_AT_ONCE", 1)
+  opened, real = [], tifffile.TiffFile
+
+  def open_file(file, **kwargs):
+    opened.append(file)
+    return real(file, **kwargs)
+
+  monkeypatch.setattr(tifffile, "TiffFile", open_file)
+  records.count_patches(path, CONFIG)
+  assert opened == [path]
+  assert len(list(records.cut_patches(path, CONFIG, "train"))) > 1
+  assert opened == [path, path]
+
+
 def test_a_tile_may_belong_to_several_splits(tmp_path):
   rule = places.PatchRule(
     size=8,
@@ -104,6 +131,14 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
       )
 
 
+@dataclasses.dataclass(frozen=True)
+class BesideSource(tile_source.TileSource):
+  bands = CONFIG.bands
+
+  def files_beside(self, path):
+    return [path.with_name("beside")]
+
+
 @pytest.mark.parametrize(
   "changed", [*("climate_map", "legend", "water_mask", "dem"), "tile", "beside"]
 )
@@ -124,7 +159,7 @@ def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
   config = dataclasses.replace(
     CONFIG,
     **{name: str(files[name]) for name in names[:4]},
-    find_beside=lambda path: [path.with_name("beside")],
+    source=BesideSource(),
   )
 
   def write():
@@ -150,14 +185,15 @@ def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
 
 
 def test_labels_changed_after_a_kill_are_the_records(tmp_path):
-  config = next(c for c in geo_tiles.CONFIGS if c.name == "arrays")
+  config = sources.find("arrays")
   path = tmp_path / "a_s2.npy"
   np.save(path, np.ones((1, 128, 128, 10), np.uint16))
 
   def label_of_record(name, fractions):
     label = encodings.encode_label(fractions, 50.5, 10.5, 15)
     np.save(tmp_path / "a_label_geo.npy", np.float32(label)[None])
-    (mine,) = config.reader(path, config).split
+    with config.source.open_patches(path, config) as patches:
+      (mine,) = patches.split
     split = splits.SPLITS[mine]
     kept = tmp_path / "kept"
     records.write_shard_once(tmp_path / name, [path], split, config, True, kept)

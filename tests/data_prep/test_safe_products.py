@@ -87,7 +87,7 @@ def cut(safe, band, size):
       lambda safe: shutil.rmtree(safe / "GRANULE"),
       "0 files GRANULE/.*/MTD_TL.xml, expected 1",
     ),
-    (lambda safe: edit_metadata(safe, "<Tile_", "<"), "MTD_TL.xml is no XML"),
+    (lambda safe: edit_metadata(safe, "<Tile_", "<"), "MTD_TL.xml is not XML"),
     (
       lambda safe: edit_metadata(safe, "EPSG:32633", "WGS84"),
       "HORIZONTAL_CS_CODE is 'WGS84', expected EPSG:<code>",
@@ -144,5 +144,7 @@ def test_zips_that_are_none_or_of_another_product(tmp_path):
   path.write_bytes(other.read_bytes()[:2000])
   with pytest.raises(tiles.TileError, match="not a zip file"):
     safe_products.convert_safe(path, tmp_path)
-  with pytest.raises(tiles.TileError, match="is no name of a Level-2A product"):
+  with pytest.raises(
+    tiles.TileError, match="is not the name of a Level-2A product"
+  ):
     safe_products.convert_safe(path.rename(tmp_path / "download.zip"), tmp_path)

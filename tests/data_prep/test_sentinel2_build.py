@@ -115,7 +115,7 @@ def test_one_failure_is_told_and_the_others_go_on(tmp_path):
   }
   assert "truncated" in reasons[f"{NEW}_s2.tif"]
   assert "band B05" in reasons[f"{AFTER}_s2.tif"]
-  assert "no name of a Level-2A product" in reasons["my_own_name_s2.tif"]
+  assert "not the name of a Level-2A product" in reasons["my_own_name_s2.tif"]
   for name, reason in reasons.items():
     assert f"{name}: {reason}" in done.stderr
   assert report["figures"]["kept: train"] == 6

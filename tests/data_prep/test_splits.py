@@ -190,14 +190,14 @@ def test_hashes_never_change():
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
-    ({"block_deg": 7}, "divide 180, found 7"),
-    ({"block_deg": 0}, "divide 180, found 0"),
-    ({"block_deg": -5}, "divide 180, found -5"),
-    ({"block_deg": 1e9}, "divide 180, found"),
-    ({"inset_deg": 3}, "found 3"),
-    ({"inset_deg": -1}, "found -1"),
-    ({"test": 0.7, "validation": 0.7}, "found 0.7 and 0.7"),
-    ({"test": -0.1, "validation": 0.2}, "found 0.2 and -0.1"),
+    ({"block_deg": 7}, "divide 180, got 7"),
+    ({"block_deg": 0}, "divide 180, got 0"),
+    ({"block_deg": -5}, "divide 180, got -5"),
+    ({"block_deg": 1e9}, "divide 180, got"),
+    ({"inset_deg": 3}, "got 3"),
+    ({"inset_deg": -1}, "got -1"),
+    ({"test": 0.7, "validation": 0.7}, "got 0.7 and 0.7"),
+    ({"test": -0.1, "validation": 0.2}, "got 0.2 and -0.1"),
   ],
 )
 def test_rules_that_cannot_be_are_refused(changes, message):

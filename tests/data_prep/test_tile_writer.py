@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from data_prep import grids, tile_writer, tiles
+from geojax import files
 
 BANDS = ("red", "near infrared", "altitude")
 DATE = datetime.datetime(2004, 2, 29, 12)
@@ -46,7 +47,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path, monkeypatch):
   def fail(*args):
     raise OSError("no space left")
 
-  monkeypatch.setattr(tile_writer.os, "replace", fail)
+  monkeypatch.setattr(files.os, "replace", fail)
   with pytest.raises(OSError, match="no space"):
     tile_writer.write_tile(tmp_path / "tile.tif", PIXELS, bands=BANDS, **PLACE)
   assert not list(tmp_path.iterdir())

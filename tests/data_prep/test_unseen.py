@@ -9,16 +9,16 @@ import sentinel2_samples
 import tifffile
 
 from data_prep import (
-  geo_tiles,
   grids,
   products,
+  sources,
   tile_patches,
   tile_writer,
   tiles,
   unseen,
 )
 
-CONFIGS = {config.name: config for config in geo_tiles.CONFIGS}
+CONFIGS = {name: sources.find(name) for name in sources.names()}
 
 
 @pytest.mark.parametrize("name", sorted(CONFIGS.keys() - {"arrays"}))
@@ -84,7 +84,9 @@ def test_inputs_that_make_no_tile_are_told(tmp_path):
   config = CONFIGS["sentinel2"]
   with pytest.raises(tiles.TileError, match="no such file"):
     unseen.make_tiles(tmp_path / "x.SAFE", config, tmp_path / "tiles")
-  with pytest.raises(tiles.TileError, match="no name of a Level-2A product"):
+  with pytest.raises(
+    tiles.TileError, match="not the name of a Level-2A product"
+  ):
     unseen.make_tiles(tmp_path, config, tmp_path / "tiles")
 
 

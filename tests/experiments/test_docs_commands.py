@@ -16,7 +16,7 @@ import subprocess
 
 import pytest
 
-from data_prep import geo_tiles
+from data_prep import sources
 from experiments.benchmarks import predict as benchmark
 from geojax.training import config as config_lib
 from geojax.training import config_check
@@ -36,6 +36,10 @@ RUN_BY = {
   "data_prep.build --config=sentinel2": (
     "tests/data_prep/test_sentinel2_build.py",
     "test_one_failure_is_told_and_the_others_go_on",
+  ),
+  "data_prep.build --config=path/to/drone.py": (
+    "tests/data_prep/sources/test_sources.py",
+    "test_a_source_of_ones_own_is_one_file",
   ),
   "experiments/main.py --config=experiments/configs/base.py": (
     "tests/experiments/test_commands.py",
@@ -231,9 +235,13 @@ def check_exists(words, page=""):
   if command.file.name == "main.py":
     check_config_options(words)
   if command.file.name == "build.py":
-    configs = {config.name for config in geo_tiles.CONFIGS}
-    chosen = [word for word in words if word.startswith("--config=")]
-    assert {word.removeprefix("--config=") for word in chosen} <= configs
+    chosen = {
+      word.removeprefix("--config=")
+      for word in words
+      if word.startswith("--config=")
+    }
+    own = {name for name in chosen if name.startswith("path/to/")}
+    assert chosen - own <= set(sources.names())
 
 
 @pytest.mark.parametrize("path", PAGES, ids=page_name)

@@ -209,7 +209,9 @@ def test_bad_tiles_are_told_and_stop_no_other(sentinel2, tmp_path):
   bad = {
     write_tile(tmp_path / "in", BEFORE, clouded): "no clear patch (6 cloud)",
     tmp_path / "missing_s2.tif": "no such file",
-    write_tile(tmp_path / "in", "nothing"): "no name of a Level-2A product",
+    write_tile(
+      tmp_path / "in", "nothing"
+    ): "not the name of a Level-2A product",
     write_tile(tmp_path / "twice"): "another tile's",
   }
   truncated = tmp_path / "in" / f"{AFTER[:-1]}1_s2.tif"
@@ -281,8 +283,8 @@ def test_a_real_scene(sentinel2, shared_data, tmp_path):
 def test_a_run_whose_patches_come_from_no_tiles_is_refused(tmp_path):
   predictor = make_run(tmp_path / "run", "sentinel2")
   for name, message in (
-    ("geo_tiles/arrays", "come from no tiles"),
-    ("mine/own", "no tiles of the data set mine/own"),
+    ("geo_tiles/arrays", "are not cut from tiles"),
+    ("mine/own", "no source of the data set mine/own is known"),
   ):
     predictor.data = dataclasses.replace(predictor.data, name=name)
     with pytest.raises(ConfigError, match=message):

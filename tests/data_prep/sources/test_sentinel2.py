@@ -9,12 +9,13 @@ import pytest
 import sentinel2_samples as samples
 import tifffile
 
-from data_prep import products, sentinel2, tiles
+from data_prep import products, sources, tiles
+from data_prep.sources import bigearthnet, major_tom, sentinel2
 
 
 @pytest.mark.shared_data
 def test_real_patches_of_bigearthnet(tmp_path, shared_data):
-  source = sentinel2.Sentinel2(kind="bigearthnet")
+  source = bigearthnet.BigEarthNet()
   folder = source.fetch(None, shared_data / "sentinel2" / "bigearthnet")
   paths, errors = source.cut_tiles(tmp_path, folder)
   assert not errors
@@ -44,16 +45,14 @@ def test_a_folder_is_needed(tmp_path, folder):
   assert sentinel2.Sentinel2().fetch(None, str(tmp_path)) == tmp_path
 
 
-@pytest.mark.parametrize("kind", sentinel2.KINDS)
-def test_an_empty_folder_is_refused(tmp_path, kind):
+@pytest.mark.parametrize("name", ["sentinel2", "bigearthnet", "major_tom"])
+def test_an_empty_folder_is_refused(tmp_path, name):
   (tmp_path / "readme.txt").touch()
   with pytest.raises(tiles.TileError, match=r"no .*\.(tif|SAFE|parquet)"):
-    sentinel2.Sentinel2(kind).cut_tiles(tmp_path / "tiles", tmp_path)
+    sources.find(name).source.cut_tiles(tmp_path / "tiles", tmp_path)
 
 
 def test_settings_that_are_refused():
-  with pytest.raises(ValueError, match="'safe', expected tiles, bigearthnet"):
-    sentinel2.Sentinel2("safe")
   with pytest.raises(ValueError, match=r"expected one such as '04\.00'"):
     sentinel2.Sentinel2(default_baseline="4")
 
@@ -114,7 +113,7 @@ def test_processes_make_the_same_tiles(tmp_path):
   bad = samples.make_patch(
     folder, "S2A_MSIL2A_20170613T101031_N9999_R022_T33UXP_1_2"
   )
-  source = sentinel2.Sentinel2("bigearthnet")
+  source = bigearthnet.BigEarthNet()
   with concurrent.futures.ProcessPoolExecutor(1) as executor:
     found, errors = source.cut_tiles(tmp_path / "a", folder, executor.map)
   expected, expected_errors = source.cut_tiles(tmp_path / "b", folder)
@@ -126,7 +125,7 @@ def test_processes_make_the_same_tiles(tmp_path):
   # Of version 2, whose names tell no baseline.
   assert [error.path for error in errors] == [bad]
   for default in (None, "05.00"):
-    source = sentinel2.Sentinel2("bigearthnet", default)
+    source = bigearthnet.BigEarthNet(default_baseline=default)
     assert source.describe(found[0]).baseline == "02.00"
   assert source.describe(bad).baseline == "05.00"
   assert pickle.loads(pickle.dumps(source)) == source
@@ -138,7 +137,7 @@ def test_two_files_of_the_same_cell(tmp_path, cell):
   first = samples.write_parquet(folder / "part_1.parquet", [cell])
   second = samples.write_parquet(folder / "part_2.parquet", [cell])
   (folder / "metadata.parquet").write_bytes(b"lists the cells, not read")
-  source = sentinel2.Sentinel2("major_tom")
+  source = major_tom.MajorTom()
   paths, errors = source.cut_tiles(tmp_path / "tiles", folder)
   assert [path.name for path in paths] == [f"{samples.SOUTH}_48U_704L_s2.tif"]
   assert source.describe(paths[0]).baseline == "05.09"

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import array_files, build, geo_tiles, splits, tiles
+from data_prep import build, splits, tiles
+from data_prep.sources import arrays as arrays_source
 from geojax import encodings
 
-CONFIG = next(c for c in geo_tiles.CONFIGS if c.name == "arrays")
+CONFIG = arrays_source.CONFIG
 COUNT = 300
 
 
@@ -32,6 +33,11 @@ def save(folder, images, **labels):
   for name, values in labels.items():
     np.save(folder / f"33UXP_2020_train_label_{name}.npy", values)
   return path
+
+
+def open_arrays(path):
+  with CONFIG.source.open_patches(path, CONFIG):
+    pass
 
 
 def test_arrays_become_records(tmp_path, images, label):
@@ -62,10 +68,10 @@ def test_labels_in_parts_are_put_together(tmp_path, images, label):
     "time": label[:, 34:],
   }
   path = save(tmp_path, images[:3], **{k: v[:3] for k, v in parts.items()})
-  opened = array_files.open_arrays(path, CONFIG)
-  np.testing.assert_array_equal(opened.label, label[:3])
-  # On disk until they are cut.
-  assert isinstance(opened.images, np.memmap)
+  with CONFIG.source.open_patches(path, CONFIG) as opened:
+    np.testing.assert_array_equal(opened.label, label[:3])
+    # On disk until they are cut.
+    assert isinstance(opened.images, np.memmap)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +80,8 @@ def test_labels_in_parts_are_put_together(tmp_path, images, label):
     ({"geo": None}, r"no labels: neither .*label_geo.npy nor .*label_kg.npy"),
     ({"geo": lambda v: v[:2]}, r"3 patches, but 2 labels"),
     ({"geo": lambda v: v[:, :35]}, r"shape \(3, 35\), expected \[n, 36\]"),
-    ({"geo": lambda v: v * np.nan}, r"3 labels that are none, the first at 0"),
-    ({"geo": lambda v: v + 0.1}, r"3 labels that are none"),
+    ({"geo": lambda v: v * np.nan}, r"3 invalid labels, the first at 0"),
+    ({"geo": lambda v: v + 0.1}, r"3 invalid labels"),
     ({"s2": lambda v: v[..., :9]}, r"expected \[n, 128, 128, 10\]"),
     ({"s2": lambda v: v.astype(float)}, r"dtype float64, expected uint16"),
   ],
@@ -87,18 +93,18 @@ def test_what_does_not_fit_is_told(tmp_path, images, label, change, message):
   labels = {"geo": arrays["geo"]} if arrays["geo"] is not None else {}
   path = save(tmp_path, arrays["s2"], **labels)
   with pytest.raises(tiles.TileError, match=message):
-    array_files.open_arrays(path, CONFIG)
+    open_arrays(path)
 
 
 def test_a_truncated_file_is_told(tmp_path, images, label):
   path = save(tmp_path, images[:3], geo=label[:3])
   path.write_bytes(path.read_bytes()[:-100])
   with pytest.raises(tiles.TileError, match=r"train_s2\.npy: "):
-    array_files.open_arrays(path, CONFIG)
+    open_arrays(path)
 
 
 def test_no_arrays_is_an_error(tmp_path):
-  source = array_files.ArrayFiles()
+  source = arrays_source.Arrays()
   with pytest.raises(tiles.TileError, match=r"--source=FOLDER"):
     source.fetch(tmp_path, None)
   with pytest.raises(tiles.TileError, match=r"no \*_s2\.npy"):

@@ -7,7 +7,8 @@ import pytest
 import sentinel2_samples as samples
 from pyarrow import parquet
 
-from data_prep import grids, patch_collections, products, tiles
+from data_prep import grids, products, tiles
+from data_prep.sources import bigearthnet, major_tom
 
 
 def spoil_column(path, group, name):
@@ -23,7 +24,7 @@ def spoil_column(path, group, name):
 
 def test_a_patch_of_bigearthnet_becomes_a_tile(tmp_path):
   patch = samples.make_patch(tmp_path)
-  path = patch_collections.convert_bigearthnet(patch, tmp_path)
+  path = bigearthnet.BigEarthNet().make_tile(patch, tmp_path)
   assert path == tmp_path / f"{samples.PATCH}_s2.tif"
   grid = grids.Grid(120, 120, 404400, 5342400, 10, 10, 32633)
   tile = samples.assert_tile(
@@ -74,7 +75,7 @@ def test_a_patch_of_bigearthnet_becomes_a_tile(tmp_path):
 def test_patches_that_are_refused(tmp_path, band, data, reason):
   patch = samples.make_patch(tmp_path, **{band: data})
   with pytest.raises(tiles.TileError, match=reason):
-    patch_collections.convert_bigearthnet(patch, tmp_path)
+    bigearthnet.BigEarthNet().make_tile(patch, tmp_path)
   assert list(tmp_path.iterdir()) == [patch]
 
 
@@ -82,7 +83,7 @@ def test_a_patch_without_a_band_is_refused(tmp_path):
   patch = samples.make_patch(tmp_path)
   (patch / f"{samples.PATCH}_B08.tif").unlink()
   with pytest.raises(tiles.TileError, match=r"B08\.tif: no such file"):
-    patch_collections.convert_bigearthnet(patch, tmp_path)
+    bigearthnet.BigEarthNet().make_tile(patch, tmp_path)
 
 
 @pytest.mark.parametrize("row_group_size", [1, 8])
@@ -100,7 +101,7 @@ def test_cells_of_major_tom_become_tiles(tmp_path, cell, row_group_size):
   ]
   path = samples.write_parquet(tmp_path / "part.parquet", rows, row_group_size)
   (tmp_path / "tiles").mkdir()
-  paths, errors = patch_collections.convert_major_tom(path, tmp_path / "tiles")
+  paths, errors = major_tom.MajorTom().convert(path, tmp_path / "tiles")
   assert [path.name for path in paths] == [
     f"{samples.SOUTH}_48U_704L_s2.tif",
     f"{samples.SOUTH}_48D_704R_s2.tif",
@@ -133,10 +134,10 @@ def test_cells_of_major_tom_become_tiles(tmp_path, cell, row_group_size):
 def test_cells_that_are_there_are_not_read_again(tmp_path, cell):
   path = samples.write_parquet(tmp_path / "part.parquet", [cell])
   spoil_column(path, 0, "B02")
-  _, errors = patch_collections.convert_major_tom(path, tmp_path)
+  _, errors = major_tom.MajorTom().convert(path, tmp_path)
   assert len(errors) == 1
   (tmp_path / f"{samples.SOUTH}_48U_704L_s2.tif").write_bytes(b"kept")
-  paths, errors = patch_collections.convert_major_tom(path, tmp_path)
+  paths, errors = major_tom.MajorTom().convert(path, tmp_path)
   assert not errors
   assert [path.read_bytes() for path in paths] == [b"kept"]
 
@@ -145,13 +146,13 @@ def test_parquet_files_that_are_refused(tmp_path, cell):
   columns = [column for column in cell if column != "B06"]
   path = tmp_path / "part.parquet"
   samples.write_parquet(path, [{column: cell[column] for column in columns}])
-  paths, errors = patch_collections.convert_major_tom(path, tmp_path)
+  paths, errors = major_tom.MajorTom().convert(path, tmp_path)
   assert not paths
   assert [str(error) for error in errors] == [
     f"{path}: column B06 missing, it has {', '.join(columns)}"
   ]
   path.write_bytes(b"no parquet")
-  _, errors = patch_collections.convert_major_tom(path, tmp_path)
+  _, errors = major_tom.MajorTom().convert(path, tmp_path)
   assert [error.path for error in errors] == [path]
 
 
@@ -159,7 +160,7 @@ def test_a_broken_row_group_does_not_stop_the_others(tmp_path, cell):
   rows = [{**cell, "grid_cell": f"{i}U_1L"} for i in range(3)]
   path = samples.write_parquet(tmp_path / "part.parquet", rows)
   spoil_column(path, 1, "grid_cell")
-  paths, errors = patch_collections.convert_major_tom(path, tmp_path)
+  paths, errors = major_tom.MajorTom().convert(path, tmp_path)
   assert [path.name for path in paths] == [
     f"{samples.SOUTH}_0U_1L_s2.tif",
     f"{samples.SOUTH}_2U_1L_s2.tif",

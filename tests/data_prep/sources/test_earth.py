@@ -6,7 +6,8 @@ import pytest
 import scipy.ndimage
 from PIL import Image
 
-from data_prep import earth, rasters, tiles
+from data_prep import rasters, tiles
+from data_prep.sources import earth
 
 
 @pytest.fixture(scope="module")
@@ -169,44 +170,3 @@ def test_windows_end_at_the_south_pole():
   assert source.window(0, 0) == (slice(0, 92), slice(0, 92))
   assert source.window(34, 71) == (slice(2550, 2642), slice(5325, 5417))
   assert source.window(35, 0) == (slice(2625, 2700), slice(0, 92))
-
-
-@pytest.fixture
-def blue_marble():
-  return earth.BlueMarble(
-    overlap=17, months_per_block=12, open_sea_kept=0, region=(60, 95, 65, 100)
-  )
-
-
-def test_an_incomplete_folder_is_refused(blue_marble, tmp_path):
-  with pytest.raises(rasters.RasterError, match=r"200401\.jpg or world"):
-    blue_marble.fetch(tmp_path / "downloads", tmp_path)
-  assert not (tmp_path / "downloads").exists()
-
-
-def test_images_are_downloaded_where_there_is_no_folder(
-  blue_marble, tmp_path, monkeypatch
-):
-  asked = []
-  monkeypatch.setattr(rasters, "download_blue_marble", asked.append)
-  monkeypatch.setattr(rasters, "check_blue_marble", lambda path: None)
-  for month in range(1, 13):
-    (tmp_path / f"2004{month:02d}.jpg").touch()
-  assert blue_marble.fetch(tmp_path, None) == tmp_path
-  assert asked == [tmp_path]
-
-
-@pytest.mark.shared_data
-def test_each_month_of_blue_marble_is_its_own(
-  blue_marble, tmp_path, shared_data
-):
-  folder = blue_marble.fetch(tmp_path, shared_data / "blue_marble")
-  paths, _ = blue_marble.cut_tiles(tmp_path, folder)
-  assert len(paths) == 12
-  means = {}
-  for path in paths:
-    tile = tiles.open_tile(path, "int16")
-    assert tile.bands == ("red", "green", "blue")
-    means[tile.date.month] = tile.read(tile.bands).mean()
-  assert len(set(means.values())) == 12
-  assert means[1] > means[7] + 50, "Siberia is white in winter"

@@ -5,13 +5,13 @@ import operator
 import pytest
 import tensorflow_datasets as tfds
 
-from data_prep import beam_map, build, splits
+from data_prep import build, splits, task_maps
 
 pytest.importorskip("apache_beam", reason="needs the extra [beam]")
 
 
 def test_answers_come_in_order(tmp_path):
-  in_beam = beam_map.make_map("DirectRunner", [], tmp_path)
+  in_beam = task_maps.beam_map("DirectRunner", [], tmp_path)
   numbers = list(range(20))
   assert list(in_beam(operator.mul, numbers, numbers)) == [
     n * n for n in numbers
@@ -20,7 +20,7 @@ def test_answers_come_in_order(tmp_path):
 
 
 def test_what_a_call_raises_reaches_the_caller(tmp_path):
-  in_beam = beam_map.make_map("DirectRunner", [], tmp_path)
+  in_beam = task_maps.beam_map("DirectRunner", [], tmp_path)
   with pytest.raises(ZeroDivisionError):
     list(in_beam(operator.truediv, [1, 1], [1, 0]))
 

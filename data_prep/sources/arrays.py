@@ -1,0 +1,170 @@
+"""Patches and labels as NumPy arrays: `<tile>_train_s2.npy` and its labels.
+
+Beside the patches, `[n, 128, 128, 10]`, lie their labels: either one file
+`<tile>_train_label_geo.npy`, `[n, 36]`, or its parts `_label_kg` `[n, 31]`,
+`_label_coords` `[n, 3]` and `_label_time` `[n, 2]`. All are memory-mapped.
+Pixels are taken as they are: offsets and clouds have been dealt with.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import glob
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+
+from data_prep import places, products, splits, tile_source, tiles
+from data_prep.sources import sentinel2
+from geojax import encodings, sphere
+
+_IMAGES, _LABEL = "_s2.npy", "_label_"
+# Widths of the label files by name: one file, or its parts.
+_LABELS = {"geo": encodings.LABEL_DIM}, {"kg": 31, "coords": 3, "time": 2}
+# Patches that are read together.
+_TOGETHER = 256
+# Half of a patch of 128 pixels of 10 m.
+_HALF_SIDE_KM = 0.64
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrays(tile_source.Source):
+  """Arrays of patches anywhere below a folder."""
+
+  bands: ClassVar[tuple[str, ...]] = products.BANDS
+  contents: ClassVar[str] = "arrays"
+
+  def cut_tiles(self, directory, folder, executor_map=map):
+    """Finds the arrays; see `Source.cut_tiles`."""
+    del directory, executor_map
+    paths = sorted(pathlib.Path(folder).rglob(f"*{_IMAGES}"))
+    if not paths:
+      raise tiles.TileError(folder, f"no *{_IMAGES} in it or below")
+    return paths, []
+
+  @contextlib.contextmanager
+  def open_patches(self, path, config):
+    """See `Source.open_patches`; patches near another split are left out."""
+    path, size = pathlib.Path(path), config.patches.size
+    images = _load(path, (size, size, len(config.bands)))
+    if images.dtype != np.dtype(config.dtype):
+      raise tiles.TileError(
+        path, f"dtype {images.dtype}, expected {config.dtype}"
+      )
+    label = _load_label(path, len(images))
+    lat, lon = encodings.decode_coordinates(label[:, encodings.COORDS])
+    lat, lon = np.float64(lat), np.float64(lon)
+    half = np.rad2deg(_HALF_SIDE_KM / sphere.EARTH_RADIUS_KM)
+    half_lon = half / np.maximum(np.cos(np.deg2rad(lat)), 0.01)
+    split = config.patches.split.assign(
+      lat - half, lon - half_lon, lat + half, lon + half_lon
+    )
+    dropped = int(np.count_nonzero(split == splits.DROPPED))
+    yield ArrayPatches(path, images, label, split, {places.SPLIT: dropped})
+
+  def files_beside(self, path):
+    """The label files of an array, whole or in parts, sorted."""
+    path = pathlib.Path(path)
+    stem = glob.escape(path.name.removesuffix(_IMAGES))
+    return sorted(path.parent.glob(f"{stem}{_LABEL}*.npy"))
+
+
+@dataclasses.dataclass(frozen=True)
+class ArrayPatches:
+  """The patches of a file, like the `tile_patches.TilePatches` of a tile.
+
+  Attributes:
+    path: The patches' file.
+    images: Memory-mapped, shape `[n, size, size, bands]`.
+    label: Labels, see `geojax.encodings`, float32, shape `[n, 36]`.
+    split: Indices into `splits.SPLITS`, shape `[n]`.
+    left_out: How many patches were left out by place, by reason.
+  """
+
+  path: pathlib.Path
+  images: np.ndarray
+  label: np.ndarray
+  split: np.ndarray
+  left_out: dict[str, int]
+
+  def read_together(self, index):
+    """Yields parts of `index` that fit in memory easily."""
+    for start in range(0, len(index), _TOGETHER):
+      yield index[start : start + _TOGETHER]
+
+  def cut(self, index):
+    """See `tile_patches.TilePatches.cut`."""
+    label = self.label[index]
+    lat, lon = encodings.decode_coordinates(label[:, encodings.COORDS])
+    name = self.path.name.removesuffix(_IMAGES)
+    return {
+      "image": np.asarray(self.images[index]),
+      "label": label,
+      "lat": np.float32(lat),
+      "lon": np.float32(lon),
+      # There is no tile: the row is the patch's index in the file.
+      "row": index.astype(np.int32),
+      "col": np.zeros(len(index), np.int32),
+      "id": [f"{name}/{i}" for i in index],
+      # The year is unknown; the label has the day of the year.
+      "date": [""] * len(index),
+    }, collections.Counter()
+
+
+def _load_label(path, count):
+  """The labels of all patches, from one file or from the parts."""
+  stem = path.name.removesuffix(_IMAGES)
+  for parts in _LABELS:
+    files = [path.with_name(f"{stem}{_LABEL}{name}.npy") for name in parts]
+    if all(file.exists() for file in files):
+      break
+  else:
+    raise tiles.TileError(
+      path,
+      f"no labels: neither {stem}{_LABEL}geo.npy nor"
+      f" {', '.join(file.name for file in files)}",
+    )
+  arrays = [
+    _load(file, (width,))
+    for file, width in zip(files, parts.values(), strict=True)
+  ]
+  counts = [len(array) for array in arrays]
+  if set(counts) != {count}:
+    counts = ", ".join(map(str, counts))
+    raise tiles.TileError(path, f"{count} patches, but {counts} labels")
+  label = np.concatenate(arrays, axis=1, dtype=np.float32)
+  fractions = label[:, encodings.CLIMATE]
+  wrong = ~(
+    ((label >= -1e-5) & (label <= 1 + 1e-5)).all(axis=1)
+    & (np.abs(fractions.sum(axis=1) - 1) < 1e-3)
+  )
+  if wrong.any():
+    raise tiles.TileError(
+      path,
+      f"{np.count_nonzero(wrong)} invalid labels, the first at"
+      f" {np.argmax(wrong)}: expected numbers in [0, 1], those of the climate"
+      " summing to 1",
+    )
+  return label
+
+
+def _load(path, shape):
+  """Memory-maps an array of rows of a shape."""
+  try:
+    array = np.load(path, mmap_mode="r")
+  except (OSError, ValueError, EOFError) as error:
+    raise tiles.TileError(path, f"{error}") from error
+  if array.shape[1:] != shape or array.ndim == 0:
+    raise tiles.TileError(
+      path, f"shape {array.shape}, expected [n, {', '.join(map(str, shape))}]"
+    )
+  return array
+
+
+CONFIG = dataclasses.replace(
+  sentinel2.CONFIG,
+  name="arrays",
+  description="Patches and their labels as NumPy arrays.",
+  source=Arrays(),
+)

@@ -1,0 +1,114 @@
+"""Sentinel-2 Level-2A: tiles, .SAFE products or zips of them.
+
+A tile is a GeoTIFF `<product>_s2.tif` of uint16 at 10 m whose name is that of
+the product, see `products`; `safe_products` makes one of a product.
+"""
+
+import dataclasses
+import pathlib
+from typing import ClassVar
+
+from data_prep import (
+  configs,
+  places,
+  products,
+  safe_products,
+  splits,
+  tile_source,
+  tiles,
+)
+from data_prep.products import BANDS, BANDS_11
+
+
+@dataclasses.dataclass(frozen=True)
+class Sentinel2(tile_source.TileSource):
+  """Tiles and products anywhere below a folder.
+
+  Attributes:
+    kind: Name of the kind of input, part of a data set's settings.
+    default_baseline: Processing baseline of products whose name has none.
+  """
+
+  bands: ClassVar[tuple[str, ...]] = BANDS
+  features: ClassVar[dict[str, type]] = {
+    "product": str,
+    "mgrs": str,
+    "baseline": str,
+    "relative_orbit": int,
+    "cloud_fraction": float,
+  }
+  contents: ClassVar[str] = "products"
+  looked_for: ClassVar[str] = "*_s2.tif, *.SAFE or *.zip"
+
+  kind: str = "tiles"
+  default_baseline: str | None = None
+
+  def __post_init__(self):
+    if self.default_baseline is not None:
+      products.check_baseline(self.default_baseline)
+
+  def inputs_in(self, root, folders, files):
+    """See `TileSource.inputs_in`."""
+    if root.name.endswith(".SAFE"):
+      folders.clear()
+      return [root]
+    return [root / name for name in files if name.endswith(("_s2.tif", ".zip"))]
+
+  def tile_name(self, path):
+    """See `TileSource.tile_name`."""
+    return products.tile_name(path.name)
+
+  def convert(self, path, directory):
+    """See `TileSource.convert`."""
+    paths, errors = [], []
+    with tiles.collect_errors(errors, path):
+      if path.name.endswith("_s2.tif"):
+        self.describe(path)  # Reports names that have no date or baseline.
+        paths.append(path)
+      else:
+        paths.append(self.make_tile(path, directory))
+    return paths, errors
+
+  def make_tile(self, path, directory):
+    """Makes the tile of one input, unless it exists; returns its path."""
+    return safe_products.convert_safe(path, directory, self.default_baseline)
+
+  def open_scene(self, tile):
+    """See `TileSource.open_scene`."""
+    product = self.describe(tile.path)
+    return products.ProductScene(
+      date=product.date,
+      # Tiles without names of bands have those of `BANDS_11`.
+      bands=BANDS_11 if "SCL" in (tile.bands or BANDS_11) else BANDS,
+      order=BANDS_11,
+      baseline=product.baseline,
+      about={
+        "product": product.name,
+        "mgrs": product.mgrs,
+        "baseline": product.baseline,
+        "relative_orbit": product.relative_orbit,
+      },
+    )
+
+  def describe(self, path):
+    """Returns the `products.Product` of a path's name."""
+    return products.parse_product(
+      pathlib.Path(path).name, self.default_baseline
+    )
+
+
+CONFIG = configs.GeoTilesConfig(
+  name="sentinel2",
+  description="Sentinel-2 Level-2A: tiles, .SAFE products or zips of them.",
+  source=Sentinel2(),
+  bands=BANDS,
+  # Reflectance 0.2 +- 0.2.
+  scale=((2000, 2000),) * len(BANDS),
+  dtype="uint16",
+  patches=places.PatchRule(
+    size=128,
+    stride=128,
+    # A patch's 1.28 km are 0.1 degrees of longitude at 83 N.
+    split=splits.SplitRule(block_deg=1, buffer_deg=0.1, inset_deg=0),
+  ),
+)

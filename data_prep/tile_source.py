@@ -1,0 +1,214 @@
+"""What a build asks of a source, and the part that sources of tiles share.
+
+A source of GeoTIFF tiles extends `TileSource`, often by `open_scene` alone. One
+whose patches come from other files extends `Source`.
+"""
+
+import collections
+import dataclasses
+import datetime
+import functools
+import os
+import pathlib
+from typing import ClassVar
+
+import numpy as np
+import tqdm
+
+from data_prep import tile_patches, tiles
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scene:
+  """One acquisition of a tile, and how its pixels become a record's image.
+
+  Sources whose images have clouds, scales or offsets extend `prepare`.
+
+  Attributes:
+    date: When the tile was seen.
+    bands: Names of the bands to read, in order.
+    about: Features that all patches of the tile share, by name.
+    order: Names of the tile's bands, if its file may name none.
+  """
+
+  date: datetime.datetime
+  bands: tuple[str, ...]
+  about: dict[str, str | int] = dataclasses.field(default_factory=dict)
+  order: tuple[str, ...] = ()
+
+  def prepare(self, patches):
+    """Makes images of patches; here the pixels as they are.
+
+    Args:
+      patches: Pixels of `bands`, shape `[n, size, size, bands]`.
+
+    Returns:
+      A dict of features with a leading axis of patches, `image` among them;
+      which patches to keep, bool `[n]`; and a Counter of the others by reason.
+    """
+    keep = np.ones(len(patches), bool)
+    return {"image": patches}, keep, collections.Counter()
+
+
+class Source:
+  """Finds files and opens their patches; frozen dataclasses extend it.
+
+  The fields of the dataclass are settings: they are kept with the data set.
+
+  Attributes:
+    bands: Names of the bands that images can have.
+    features: Types (str, int or float) of further features, by name.
+    contents: What `--source` holds, in words.
+  """
+
+  bands: ClassVar[tuple[str, ...]]
+  features: ClassVar[dict[str, type]] = {}
+  contents: ClassVar[str] = "tiles"
+
+  def fetch(self, download_dir, source_dir):
+    """Returns the folder to read from, or raises before any work begins.
+
+    Args:
+      download_dir: Folder for downloads; made if needed.
+      source_dir: The user's folder, `--source`, or None.
+    """
+    del download_dir
+    if source_dir is None or not pathlib.Path(source_dir).is_dir():
+      raise tiles.TileError(
+        source_dir or "--source",
+        f"no such folder; pass --source=FOLDER, where you have the"
+        f" {self.contents}",
+      )
+    return pathlib.Path(source_dir)
+
+  def cut_tiles(self, directory, folder, executor_map=map):
+    """Finds the files of patches, or makes those that are missing.
+
+    Args:
+      directory: Folder for files that have to be made; made if needed.
+      folder: Result of `fetch`.
+      executor_map: `map`, or one of `task_maps`.
+
+    Returns:
+      Paths, sorted, and a list of `tiles.TileError`, one per unusable input.
+    """
+    raise NotImplementedError
+
+  def open_patches(self, path, config):
+    """Opens a path of `cut_tiles` for as long as a context lasts.
+
+    Returns:
+      A context manager of `tile_patches.TilePatches`, or of an object with its
+      `split`, `left_out`, `read_together` and `cut`.
+    """
+    raise NotImplementedError
+
+  def files_beside(self, path):
+    """Other files that `open_patches` reads for a path."""
+    del path
+    return []
+
+
+class TileSource(Source):
+  """A source of GeoTIFF tiles: by default all `*.tif` below `--source`.
+
+  Attributes:
+    looked_for: Inputs that `inputs_in` finds, in words.
+  """
+
+  looked_for: ClassVar[str] = "*.tif"
+
+  def inputs_in(self, root, folders, files):
+    """Lists inputs, tiles or what tiles are made of, in one folder.
+
+    Args:
+      root: Path of the folder.
+      folders: Names of its subfolders; those that remain are searched next.
+      files: Names of its files, hidden ones excluded.
+    """
+    del folders
+    return [root / name for name in files if name.endswith((".tif", ".tiff"))]
+
+  def tile_name(self, path):
+    """File name of an input's tile; None if it is known only afterwards."""
+    return path.name
+
+  def convert(self, path, directory):
+    """Makes the tiles of one input, unless they exist; one task of a build.
+
+    Args:
+      path: An input; one that is a tile stays where it is.
+      directory: Folder for tiles that have to be made; it exists.
+
+    Returns:
+      A list of paths and one of `tiles.TileError`.
+    """
+    del directory
+    return [path], []
+
+  def open_scene(self, tile):
+    """The `Scene` of a `tiles.Tile`; ValueError if its date is unknown."""
+    if tile.date is None:
+      raise ValueError("no date: TIFF tag DateTime is missing")
+    return Scene(date=tile.date, bands=self.bands)
+
+  def open_patches(self, path, config):
+    """See `Source.open_patches`."""
+    return tile_patches.opened(path, config)
+
+  def cut_tiles(self, directory, folder, executor_map=map):
+    """See `Source.cut_tiles`; tiles of the same name are used once."""
+    directory = make_folder(directory)
+    inputs = sorted(self._find_inputs(folder, directory.resolve()))
+    if not inputs:
+      raise tiles.TileError(folder, f"no {self.looked_for} in it or below")
+    errors, tile_paths, origins, todo = [], {}, {}, []
+    for path in inputs:
+      name = self.tile_name(path)
+      if name is None or _claim(origins, name, path, errors):
+        todo.append(path)
+    convert = functools.partial(self.convert, directory=directory)
+    for path, (made, failed) in zip(
+      todo,
+      tqdm.tqdm(
+        executor_map(convert, todo),
+        total=len(todo),
+        desc="making tiles",
+        unit="input",
+        disable=None,
+      ),
+      strict=True,
+    ):
+      errors += failed
+      for tile_path in made:
+        if _claim(origins, tile_path.name, path, errors):
+          tile_paths[tile_path.name] = tile_path
+    return [tile_paths[name] for name in sorted(tile_paths)], errors
+
+  def _find_inputs(self, folder, directory):
+    for root, folders, names in os.walk(folder):
+      root = pathlib.Path(root)
+      if root.resolve() == directory:
+        folders.clear()
+      else:
+        names = [name for name in names if not name.startswith(".")]
+        yield from self.inputs_in(root, folders, names)
+
+
+def make_folder(directory):
+  """Makes a folder for tiles, and deletes what a killed build left in it."""
+  directory = pathlib.Path(directory)
+  directory.mkdir(parents=True, exist_ok=True)
+  for leftover in directory.glob(".*.tmp"):
+    leftover.unlink()
+  return directory
+
+
+def _claim(origins, name, path, errors):
+  """Whether `path` is the first input that gives the tile of that name."""
+  if origins.setdefault(name, path) == path:
+    return True
+  errors.append(
+    tiles.TileError(path, f"gives {name}, as {origins[name]} does; left out")
+  )
+  return False
