@@ -44,7 +44,7 @@ def draw_world(axes, climate_map, cell_levels=None):
     left + (np.arange(width) + 0.5) * (right - left) / width,
     bottom + (np.arange(height) + 0.5) * (top - bottom) / height,
   )
-  # 20 times faster than cartopy's warp, which searches a tree of all cells.
+  # Cartopy's own warp searches a tree of all cells, 1 s per map.
   lon_lat = PLAIN.transform_points(axes.projection, x, y)[..., :2]
   outside = ~np.isfinite(lon_lat).all(axis=-1)
   lon, lat = np.moveaxis(np.where(outside[..., None], 0, lon_lat), -1, 0)
@@ -65,66 +65,15 @@ def draw_world(axes, climate_map, cell_levels=None):
     sphere.latlon_to_unit(lat, lon), len(cell_levels)
   )
   region = scales.region_of(cell_levels)[cell]
-  outside |= region == _REGIONS.N
+  outside = outside | (region == _REGIONS.N)
   look |= {"cmap": _REGIONS, "vmin": -0.5, "vmax": _REGIONS.N - 0.5}
   axes.imshow(
     np.ma.array(region, mask=outside), alpha=_OPACITY, zorder=1.5, **look
   )
 
 
-def draw_errors(axes, place_true, distance_km):
-  """Draws places as dots in the colour of their error, the largest on top.
-
-  Args:
-    axes: A GeoAxes.
-    place_true: Unit vectors, shape `[count, 3]`.
-    distance_km: Errors, shape `[count]`.
-
-  Returns:
-    The dots, for a colour bar.
-  """
-  order = np.argsort(distance_km)
-  lat, lon = sphere.unit_to_latlon(place_true[order])
-  return axes.scatter(
-    lon,
-    lat,
-    c=distance_km[order],
-    s=13,
-    **scales.ERROR_SCALE,
-    edgecolors="black",
-    linewidths=0.3,
-    transform=PLAIN,
-    zorder=3,
-  )
-
-
-def draw_great_circles(axes, start, end, **look):
-  """Draws the shortest lines between pairs of places.
-
-  Args:
-    axes: A GeoAxes.
-    start: Unit vectors, shape `[count, 3]`.
-    end: Unit vectors, shape `[count, 3]`.
-    **look: Properties of a matplotlib LineCollection.
-  """
-  ends = np.stack([start, end], axis=1)
-  lines = np.stack(sphere.unit_to_latlon(ends)[::-1], axis=-1)
-  axes.add_collection(
-    collections.LineCollection(lines, transform=ccrs.Geodetic(), **look)
-  )
-
-
 def add_world(figure, position, climate_map):
-  """Adds a map of the world in Robinson's projection.
-
-  Args:
-    figure: A matplotlib Figure.
-    position: A subplot's position, such as 111 or a SubplotSpec.
-    climate_map: Zones of the world, `[height, width]`.
-
-  Returns:
-    The GeoAxes.
-  """
+  """Adds a GeoAxes of the world in Robinson's projection."""
   axes = figure.add_subplot(position, projection=ccrs.Robinson())
   axes.set_global()
   draw_world(axes, climate_map)
@@ -136,7 +85,7 @@ def add_globe(figure, position, climate_map, *, cell_levels, place, place_true):
 
   Args:
     figure: A matplotlib Figure.
-    position: A subplot's position, such as 111 or a SubplotSpec.
+    position: Position of the subplot, such as 111 or a SubplotSpec.
     climate_map: Zones of the world, `[height, width]`.
     cell_levels: Level above which a credible region contains each cell of
       `sphere.equal_area_grid`, shape `[cells]`, or None.
@@ -144,7 +93,7 @@ def add_globe(figure, position, climate_map, *, cell_levels, place, place_true):
     place_true: True place, a unit vector, or None.
 
   Returns:
-    The GeoAxes, and handles of what it shows for a legend.
+    The GeoAxes, and handles for `add_globe_legend`.
   """
   center, radius_rad = _view(cell_levels, place, place_true)
   lat, lon = (float(x) for x in sphere.unit_to_latlon(center))
@@ -179,14 +128,63 @@ def add_globe(figure, position, climate_map, *, cell_levels, place, place_true):
   return axes, handles
 
 
-def first_of_each_place(places):
-  """Indices of the first row of each distinct place, rising."""
-  _, first = np.unique(np.round(places, 5), axis=0, return_index=True)
-  return np.sort(first)
+def add_globe_legend(axes, handles):
+  """Adds a legend below a globe."""
+  axes.legend(
+    handles=handles,
+    loc="upper center",
+    bbox_to_anchor=(0.5, 0),
+    ncols=3,
+    fontsize=8.5,
+    title="Credible regions and places" if len(handles) > 2 else None,
+    title_fontsize=8.5,
+  )
 
 
-def add_error_bar(figure, axes, dots, **look):
-  """Adds the colour bar of `draw_errors`."""
+def add_error_map(
+  figure, position, climate_map, place_true, place_predicted, *, lines, **bar
+):
+  """Adds a world map with a dot per patch in the colour of its error.
+
+  Args:
+    figure: A matplotlib Figure.
+    position: Position of the subplot, such as 111 or a SubplotSpec.
+    climate_map: Zones of the world, `[height, width]`.
+    place_true: Unit vectors, shape `[count, 3]`.
+    place_predicted: Unit vectors, shape `[count, 3]`.
+    lines: Indices of the patches with a great circle to the predicted place.
+    **bar: Properties of the colour bar.
+
+  Returns:
+    The GeoAxes.
+  """
+  axes = add_world(figure, position, climate_map)
+  distance_km = sphere.great_circle_km(place_true, place_predicted)
+  order = np.argsort(distance_km)  # the largest on top
+  lat, lon = sphere.unit_to_latlon(place_true[order])
+  dots = axes.scatter(
+    lon,
+    lat,
+    c=distance_km[order],
+    s=13,
+    **scales.ERROR_SCALE,
+    edgecolors="black",
+    linewidths=0.3,
+    transform=PLAIN,
+    zorder=3,
+  )
+  lines = order[np.isin(order, lines)]
+  ends = np.stack([place_true[lines], place_predicted[lines]], axis=1)
+  axes.add_collection(
+    collections.LineCollection(
+      np.stack(sphere.unit_to_latlon(ends)[::-1], axis=-1),
+      colors=dots.to_rgba(distance_km[lines]),
+      linewidth=0.6,
+      alpha=0.6,
+      transform=ccrs.Geodetic(),
+      zorder=2,
+    )
+  )
   bar = figure.colorbar(
     dots,
     ax=axes,
@@ -194,9 +192,16 @@ def add_error_bar(figure, axes, dots, **look):
     ticks=scales.ERROR_EDGES_KM,
     format="{x:,.0f}",
     label="great-circle error, km",
-    **look,
+    **bar,
   )
   bar.ax.tick_params(labelsize=8)
+  return axes
+
+
+def first_of_each_place(places):
+  """Indices, rising, of the first row of each distinct place."""
+  _, first = np.unique(np.round(places, 5), axis=0, return_index=True)
+  return np.sort(first)
 
 
 def _view(cell_levels, place, place_true):

@@ -26,20 +26,21 @@ def error_map(
     The figure, a world map.
   """
   distance_km = sphere.great_circle_km(place_true, place_predicted)
-  figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
-  axes = map_layers.add_world(figure, 111, climate_map)
   worst_first = np.argsort(-distance_km)
   # Patches of one place at several dates coincide.
   first = map_layers.first_of_each_place(place_true[worst_first])
   worst = worst_first[first[: min(max_lines, -(-len(first) // 4))]]
-  map_layers.draw_great_circles(
-    axes,
-    place_true[worst],
-    place_predicted[worst],
-    color="#555555",
-    linewidth=0.6,
-    alpha=0.7,
-    zorder=2,
+  figure = matplotlib.figure.Figure(figsize=(7.2, 4.2), layout="constrained")
+  axes = map_layers.add_error_map(
+    figure,
+    111,
+    climate_map,
+    place_true,
+    place_predicted,
+    lines=worst,
+    orientation="horizontal",
+    shrink=0.8,
+    aspect=40,
   )
   lat, lon = sphere.unit_to_latlon(place_predicted[worst])
   axes.scatter(
@@ -51,15 +52,11 @@ def error_map(
     linewidths=1,
     transform=map_layers.PLAIN,
   )
-  dots = map_layers.draw_errors(axes, place_true, distance_km)
   axes.set_title(
     f"Error of {len(distance_km):,} patches, median"
     f" {np.median(distance_km):,.0f} km;\nlines from the {len(worst)} worst"
     " places to their predictions (x)",
     fontsize=10,
-  )
-  map_layers.add_error_bar(
-    figure, axes, dots, orientation="horizontal", shrink=0.8, aspect=40
   )
   return figure
 
@@ -116,14 +113,7 @@ def probability_map(
     name = "largest components"
     handles.append(axes.scatter([], [], s=40, label=name, **rings))
   axes.set_title(title, fontsize=10)
-  figure.legend(
-    handles=handles,
-    loc="outside lower center",
-    ncols=3,
-    fontsize=8.5,
-    title="Credible regions and places",
-    title_fontsize=8.5,
-  )
+  map_layers.add_globe_legend(axes, handles)
   return figure
 
 
@@ -144,7 +134,7 @@ def centers_map(*, centers, radius_km, climate_map) -> matplotlib.figure.Figure:
   earth = geodesic.Geodesic(1000 * sphere.EARTH_RADIUS_KM, 0)
   # More circles than these merge into one blot.
   circles = [
-    earth.circle(lon[i], lat[i], 1000 * radius_km[i], 60, endpoint=True)
+    earth.circle(lon[i], lat[i], 1000 * radius_km[i], 36, endpoint=True)
     for i in range(0, len(centers), -(-len(centers) // 600))
   ]
   axes.add_collection(

@@ -76,8 +76,24 @@ def prediction_overview(
   """
   figure = matplotlib.figure.Figure(figsize=(10, 9.4), layout="constrained")
   grid = figure.add_gridspec(2, 2, height_ratios=[1.25, 1])
-  world = map_layers.add_world(figure, grid[0, :], climate_map)
-  _draw_places(world, place_true, place_predicted, max_lines)
+  # One date of each place, evenly out of all of them.
+  chosen = map_layers.first_of_each_place(place_true)
+  chosen = chosen[:: -(-len(chosen) // max_lines)]
+  world = map_layers.add_error_map(
+    figure,
+    grid[0, :],
+    climate_map,
+    place_true[chosen],
+    place_predicted[chosen],
+    lines=range(len(chosen)),
+    shrink=0.7,
+  )
+  median_km = np.median(sphere.great_circle_km(place_true, place_predicted))
+  world.set_title(
+    f"Place: {len(chosen)} places (dots) with lines to their predictions;"
+    f" median error of all patches {median_km:,.0f} km",
+    fontsize=11,
+  )
   axes = figure.add_subplot(grid[1, 0])
   charts.draw_confusion(axes, classes)
   correct = " and ".join(
@@ -146,33 +162,6 @@ def centers_comparison(curves, regression_km) -> matplotlib.figure.Figure:
     fontsize=9,
   )
   return figure
-
-
-def _draw_places(axes, true, predicted, max_lines):
-  """A line from each true place to the predicted one."""
-  median_km = np.median(sphere.great_circle_km(true, predicted))
-  # One date of each place, evenly out of all of them.
-  chosen = map_layers.first_of_each_place(true)
-  chosen = chosen[:: -(-len(chosen) // max_lines)]
-  true, predicted = true[chosen], predicted[chosen]
-  distance_km = sphere.great_circle_km(true, predicted)
-  order = np.argsort(distance_km)
-  dots = map_layers.draw_errors(axes, true, distance_km)
-  map_layers.draw_great_circles(
-    axes,
-    true[order],
-    predicted[order],
-    colors=dots.to_rgba(distance_km[order]),
-    linewidth=0.6,
-    alpha=0.6,
-    zorder=2,
-  )
-  axes.set_title(
-    f"Place: {len(chosen)} places (dots) with lines to their predictions;"
-    f" median error of all patches {median_km:,.0f} km",
-    fontsize=11,
-  )
-  map_layers.add_error_bar(axes.figure, axes, dots, shrink=0.7)
 
 
 def _draw_days(axes, true, predicted):

@@ -71,15 +71,7 @@ def tile_prediction(
     place=place,
     place_true=place_true,
   )
-  globe.legend(
-    handles=handles,
-    loc="upper center",
-    bbox_to_anchor=(0.5, 0),
-    ncols=3,
-    fontsize=8,
-    title=None if cell_levels is None else "Credible regions and places",
-    title_fontsize=8,
-  )
+  map_layers.add_globe_legend(globe, handles)
   error = ""
   if place_true is not None:
     error = (

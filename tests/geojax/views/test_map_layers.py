@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geojax import sphere
-from geojax.views import map_layers
+from geojax.views import map_layers, scales
 
 _PLAIN = ccrs.PlateCarree()
 
@@ -43,14 +43,23 @@ def test_land_lies_where_the_climate_map_has_it(projection):
 
 
 def test_great_circles_join_places_the_short_way():
-  axes = matplotlib.figure.Figure().add_subplot(projection=ccrs.Robinson())
-  axes.set_global()
   start = sphere.latlon_to_unit(np.array([50.0, 0.0]), np.array([0.0, 170.0]))
   end = sphere.latlon_to_unit(np.array([50.0, 0.0]), np.array([90.0, -170.0]))
-  map_layers.draw_great_circles(axes, start, end, color="red")
-  (lines,) = axes.collections
+  axes = map_layers.add_error_map(
+    matplotlib.figure.Figure(),
+    111,
+    np.ones((18, 36), int),
+    start,
+    end,
+    lines=[1, 0],
+  )
+  dots, lines = axes.collections
+  # In the colours of the dots, the largest error last.
+  np.testing.assert_allclose(
+    lines.get_colors()[:, :3], dots.to_rgba(dots.get_array())[:, :3]
+  )
   to_map = lines.get_transform() - axes.transData
-  over_north, over_date_line = (
+  over_date_line, over_north = (
     to_map.transform_path_non_affine(path) for path in lines.get_paths()
   )
   x, y = over_north.vertices.T
@@ -61,6 +70,11 @@ def test_great_circles_join_places_the_short_way():
   # Cut where it leaves the map: both ends are at the map's edges.
   x = np.abs(over_date_line.vertices[:, 0])
   assert x.min() > 170 / 180 * axes.projection.x_limits[1] * 0.999
+
+
+def test_a_region_contains_the_cells_below_its_level():
+  levels = [0, 0.49, 0.5, 0.79, 0.8, 0.95, 1]
+  np.testing.assert_array_equal(scales.region_of(levels), [0, 0, 1, 1, 2, 3, 3])
 
 
 def test_regions_are_drawn_by_their_level():

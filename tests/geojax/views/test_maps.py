@@ -98,7 +98,7 @@ def test_the_probability_map_colours_the_densest_cells():
   (rings,) = [c for c in globe.collections if len(_offsets(c)) == 5]
   lat, lon = sphere.unit_to_latlon(centers[:-6:-1])
   np.testing.assert_allclose(_offsets(rings), np.stack([lon, lat], -1))
-  words = [text.get_text() for text in figure.legends[0].get_texts()]
+  words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
   assert words[:3] == ["50 %", "80 %", "95 %"]
   assert {
     "true place",
@@ -113,5 +113,5 @@ def test_a_map_of_an_unknown_place_has_no_star():
     cell_levels=cell_regions.cell_levels(probability),
     climate_map=_climate_map(),
   )
-  words = [text.get_text() for text in figure.legends[0].get_texts()]
+  words = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
   assert words == ["50 %", "80 %", "95 %"]

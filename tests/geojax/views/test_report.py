@@ -94,10 +94,10 @@ def test_patches_come_nearest_first_with_their_regions(page):
   away = sphere.great_circle_km(x[cells], place)
   inner = near["counts"][0]
   assert away[:inner].max() <= away[inner:].min()
-  # Half of a vMF's mass at kappa 100 lies within 750 km.
-  expected = 2 * np.pi * np.log(2) / 100
-  assert inner * 4 * np.pi / report.NUM_CELLS == pytest.approx(
-    expected, rel=0.1
+  # The share m of a vMF's mass covers -2 pi log(1 - m)/kappa steradian.
+  expected = -2 * np.pi * np.log(1 - np.array([0.5, 0.8, 0.95])) / 100
+  np.testing.assert_allclose(
+    np.array(near["counts"]) * 4 * np.pi / report.NUM_CELLS, expected, rtol=0.1
   )
   lat = np.array(page.data["cells"]["lat"])[cells[:inner]]
   assert lat.mean() == pytest.approx(5, abs=1)

@@ -48,17 +48,17 @@ def words(axes):
 
 def test_six_panels_show_the_tile_and_its_predictions():
   given = arrays()
-  found = panels(tile_plots.tile_prediction(**given))
-  assert len(found) == 6
+  drawn = panels(tile_plots.tile_prediction(**given))
+  assert len(drawn) == 6
   # 3 degrees of longitude at 10 north.
-  assert "error 329 km" in found["Place"].get_title()
-  assert words(found["Place"])[3:] == ["predicted place", "true place"]
-  assert "overlap 0 %" in found["Climate zones"].get_title()
-  zones = found["Climate zones, predicted"].images[0]
+  assert "error 329 km" in drawn["Place"].get_title()
+  assert words(drawn["Place"])[3:] == ["predicted place", "true place"]
+  assert "overlap 0 %" in drawn["Climate zones"].get_title()
+  zones = drawn["Climate zones, predicted"].images[0]
   assert tuple(zones.get_array()[0, 2]) == (1, 1, 1)
   # The margin of patches that overlap stays free on each side.
   np.testing.assert_allclose(zones.get_extent(), (0.2, 0.8, 0.9, 0.1))
-  assert "no clear patch" in found["Climate zones, predicted"].get_xlabel()
+  assert "no clear patch" in drawn["Climate zones, predicted"].get_xlabel()
 
 
 def test_days_are_drawn_across_new_year():
@@ -90,9 +90,9 @@ def test_the_legend_names_a_place_on_the_far_side():
 def test_what_is_not_known_is_not_drawn(tmp_path):
   given = arrays(place_true=None, cell_levels=None, date_true=None)
   figure = tile_plots.tile_prediction(**given)
-  found = panels(figure)
-  assert "error" not in found["Place"].get_title()
-  assert words(found["Place"]) == ["predicted place"]
+  drawn = panels(figure)
+  assert "error" not in drawn["Place"].get_title()
+  assert words(drawn["Place"]) == ["predicted place"]
   figure.savefig(tmp_path / "tile.png")
 
 
