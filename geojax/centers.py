@@ -1,8 +1,9 @@
 """Initial centers and concentrations of a mixture on the sphere.
 
-Runs once, on the host, in NumPy and SciPy; every method is seeded. Places are
-unit vectors of the train split, one a patch; places that recur weigh more
-where mass counts (k-means, partition), and once where it does not.
+Runs once, on the host, in NumPy and SciPy; every method is seeded. `places` are
+unit vectors of the train split, one per patch, shape `[n, 3]`. Repeated places
+weigh more in k-means and partition, and count once elsewhere. Each method
+returns k = `num_centers` unit vectors, float64, shape `[k, 3]`.
 """
 
 import math
@@ -12,9 +13,9 @@ from scipy import spatial
 
 from geojax import sphere, vmf
 
-# Places a block holds in the search for the farthest one.
+# Places per block in the search for the farthest one.
 _BLOCK = 256
-# Outside of these a center is as good as uniform, or finer than float32 labels.
+# Below, a center is nearly uniform; above, it is finer than float32 labels.
 _MIN_KAPPA, _MAX_KAPPA = 1.0, 1e8
 
 METHODS = ("fibonacci", "land", "train_subset", "kmeans", "partition")
@@ -33,23 +34,22 @@ def initialize(
   """Makes the centers of a mixture and their concentrations.
 
   Args:
-    method: `fibonacci` (the whole sphere, evenly), `land` (land, evenly),
+    method: `fibonacci` (even over the sphere), `land` (even over land),
       `train_subset` (train places far apart), `kmeans` (means of train places)
       or `partition` (cells of equal train mass).
-    places: Train places, unit vectors, shape `[n, 3]`; recurring ones allowed.
+    places: Train places, unit vectors, shape `[n, 3]`, with repetitions.
     num_centers: Number of centers k.
-    seed: Seed of all that is random.
-    is_land: For `land`: see `uniform_on_land`; by default, within 200 km of a
+    seed: Random seed.
+    is_land: For `land`, see `uniform_on_land`; by default, within 200 km of a
       train place.
-    min_distance_km: For `train_subset`: least distance of two centers.
-    mass: Mass of a component within its neighbours' distance: see
-      `log_kappa_from_spacing`.
+    min_distance_km: For `train_subset`, the least distance of two centers.
+    mass: See `log_kappa_from_spacing`.
 
   Returns:
     `mu`, unit vectors, float32 `[k, 3]`, and `log_kappa`, float32 `[k]`.
 
   Raises:
-    ValueError: If the method is unknown, places are no unit vectors or there
+    ValueError: If the method is unknown, places are not unit vectors or there
       are too few of them.
   """
   if method == "fibonacci":
@@ -71,23 +71,20 @@ def initialize(
 
 
 def uniform_on_land(num_centers, is_land, *, seed=0):
-  """Evenly spread centers on land: a rotated lattice, kept where land is.
+  """Evenly spread centers on land: the points of a rotated lattice on land.
 
   Args:
-    num_centers: Number of centers k.
-    is_land: A function of unit vectors `[n, 3]` that returns booleans `[n]`.
+    num_centers: Number of centers.
+    is_land: A function from unit vectors `[n, 3]` to booleans `[n]`.
     seed: Seed of the rotation.
 
-  Returns:
-    Unit vectors, float64, shape `[k, 3]`.
-
   Raises:
-    ValueError: If `is_land` finds no land.
+    ValueError: If `is_land` is True nowhere.
   """
   rng = np.random.default_rng(seed)
   rotation, _ = np.linalg.qr(rng.normal(size=(3, 3)))
-  # The density at which k points of the lattice should fall on land; then a
-  # little denser until they do.
+  # Start from the density that should put k points on land, and raise it until
+  # it does.
   land_share = np.mean(is_land(sphere.fibonacci_lattice(2**16)))
   if land_share == 0:
     raise ValueError("is_land must be True somewhere, found no land")
@@ -102,15 +99,7 @@ def uniform_on_land(num_centers, is_land, *, seed=0):
 
 
 def near_places(places, distance_km):
-  """Makes an `is_land`: True within a distance of any of the places.
-
-  Args:
-    places: Unit vectors, shape `[n, 3]`.
-    distance_km: Great-circle distance in km.
-
-  Returns:
-    A function of unit vectors `[m, 3]` that returns booleans `[m]`.
-  """
+  """Returns an `is_land`: True within a great circle distance of a place."""
   tree = spatial.cKDTree(_check_places(places))
   chord = _chord(distance_km)
 
@@ -122,23 +111,20 @@ def near_places(places, distance_km):
 
 
 def train_subset(places, num_centers, *, min_distance_km=50.0, seed=0):
-  """Train places far apart: each next one is the farthest from all before.
+  """Train places far apart: each is the farthest from all chosen before it.
 
-  Exact. Places are kept in blocks, and a new center visits only the blocks in
-  which it can be nearer to a place than the centers before it.
+  Exact. A new center visits only the blocks of places in which it can be nearer
+  to a place than the centers before it. The first j of the centers are the
+  result for j centers.
 
   Args:
     places: Train places, unit vectors, shape `[n, 3]`.
-    num_centers: Number of centers k.
+    num_centers: Number of centers.
     min_distance_km: Least distance between two centers.
     seed: Seed of the first center.
 
-  Returns:
-    Unit vectors, float64, shape `[k, 3]`, in the order they were found: the
-    first j of them are the answer for j.
-
   Raises:
-    ValueError: If the places end before k of them are that far apart.
+    ValueError: If fewer than k places are that far apart.
 
   References:
     Gonzalez, Clustering to Minimize the Maximum Intercluster Distance,
@@ -149,8 +135,7 @@ def train_subset(places, num_centers, *, min_distance_km=50.0, seed=0):
   points = places[blocks].astype(np.float32)
   middle = points.mean(axis=1)
   radius = np.linalg.norm(points - middle[:, None], axis=-1).max(axis=1)
-  # Chords from each place, and from the worst place of each block, to the
-  # nearest center.
+  # Chords to the nearest center: of each place, and the longest of each block.
   nearest = np.full(blocks.shape, np.inf, np.float32)
   worst = np.full(len(blocks), np.inf, np.float32)
   least = _chord(min_distance_km)
@@ -162,9 +147,9 @@ def train_subset(places, num_centers, *, min_distance_km=50.0, seed=0):
   while len(chosen) < num_centers:
     if worst[block] < least or worst[block] == 0:
       raise ValueError(
-        f"num_centers must be at most {len(chosen)}, the train places found "
-        f"at least {min_distance_km} km apart, found {num_centers}; ask for "
-        "fewer or for a smaller min_distance_km"
+        f"num_centers must be at most {len(chosen)}, the number of train "
+        f"places at least {min_distance_km} km apart, found {num_centers}; use "
+        "fewer centers or a smaller min_distance_km"
       )
     chosen.append(blocks[block, place])
     center = points[block, place]
@@ -181,23 +166,20 @@ def train_subset(places, num_centers, *, min_distance_km=50.0, seed=0):
 def spherical_kmeans(
   places, num_centers, *, seed=0, num_epochs=10, batch_size=2**16
 ):
-  """Means of the places nearest to them, by mini-batch spherical k-means.
+  """Means of their nearest places, by mini-batch spherical k-means.
 
-  A center is the direction of a running sum of its places, with a memory of
-  one epoch; with all places in one batch that is Lloyd's algorithm.
+  A center is the direction of a running sum of its places that decays over one
+  epoch. With all places in one batch this is Lloyd's algorithm.
 
   Args:
     places: Train places, unit vectors, shape `[n, 3]`.
-    num_centers: Number of centers k.
-    seed: Seed of the first centers (places at random) and of the batches.
+    num_centers: Number of centers.
+    seed: Seed of the first centers (random places) and of the batches.
     num_epochs: Passes over the places.
-    batch_size: Places a batch.
-
-  Returns:
-    Unit vectors, float64, shape `[k, 3]`.
+    batch_size: Places per batch.
 
   Raises:
-    ValueError: If there are fewer than k different places.
+    ValueError: If there are fewer than k distinct places.
 
   References:
     Sculley, Web-Scale K-Means Clustering, WWW 2010. Dhillon & Modha, Concept
@@ -217,7 +199,7 @@ def spherical_kmeans(
       sums *= 1 - len(batch) / len(places)
       for axis in range(3):
         sums[:, axis] += np.bincount(nearest, batch[:, axis], num_centers)
-      # A center whose places cancel out, or that has none, stays.
+      # A center that has no places, or whose places cancel out, stays.
       length = np.linalg.norm(sums, axis=1, keepdims=True)
       mu = np.where(length > 1e-6, sums / np.maximum(length, 1e-6), mu)
   return mu
@@ -226,18 +208,11 @@ def spherical_kmeans(
 def adaptive_partition(places, num_centers):
   """Means of cells of equal train mass.
 
-  A set of places is halved across its longest axis until every cell is to have
-  one center: fine cells where there are many places, coarse ones elsewhere.
-
-  Args:
-    places: Train places, unit vectors, shape `[n, 3]`.
-    num_centers: Number of centers k.
-
-  Returns:
-    Unit vectors, float64, shape `[k, 3]`.
+  The places are halved across their longest axis until each cell has one
+  center: cells are small where there are many places, and large elsewhere.
 
   Raises:
-    ValueError: If there are fewer than k different places.
+    ValueError: If there are fewer than k distinct places.
   """
   places, counts = _unique(_check_places(places))
   _check_enough(places, num_centers)
@@ -247,20 +222,20 @@ def adaptive_partition(places, num_centers):
 
 
 def log_kappa_from_spacing(mu, *, mass=0.5, num_neighbors=4):
-  """Concentrations at which a component reaches as far as its neighbours.
+  """Concentrations at which a component extends to its neighbors.
 
   Args:
     mu: Centers, unit vectors, shape `[k, 3]`.
     mass: Mass of a component within the mean distance to the center's nearest
-      neighbours.
-    num_neighbors: Neighbours over which the distance is averaged.
+      neighbors.
+    num_neighbors: Number of neighbors over which the distance is averaged.
 
   Returns:
     log(kappa), float32, shape `[k]`, between log 1 and log 1e8.
   """
   mu = np.asarray(mu, np.float64)
   num_neighbors = min(num_neighbors, len(mu) - 1)
-  # The uniform density itself has so much mass within the widest cap.
+  # The cap in which the uniform density holds this mass.
   widest_rad = math.acos(1 - 2 * mass)
   angle_rad = np.full(len(mu), widest_rad)
   if num_neighbors:
@@ -290,13 +265,13 @@ def _check_places(places):
 def _check_enough(unique, num_centers):
   if not 1 <= num_centers <= len(unique):
     raise ValueError(
-      f"num_centers must be from 1 to {len(unique)}, the number of different "
+      f"num_centers must be from 1 to {len(unique)}, the number of distinct "
       f"train places, found {num_centers}"
     )
 
 
 def _unique(places):
-  """Different places, and how often each recurs."""
+  """The distinct places, and the count of each."""
   ordered = places[np.lexsort(places.T)]
   first = np.r_[True, np.any(ordered[1:] != ordered[:-1], axis=1)]
   starts = np.flatnonzero(first)
@@ -304,7 +279,7 @@ def _unique(places):
 
 
 def _blocks(places):
-  """Indices of neighbouring places, padded by recurrence, `[blocks, size]`."""
+  """Indices of nearby places, padded by repetition, `[blocks, size]`."""
   num_blocks = math.ceil(len(places) / _BLOCK)
   cells = _partition(places, np.ones(len(places)), num_blocks)
   size = max(map(len, cells))
@@ -314,7 +289,7 @@ def _blocks(places):
 def _partition(places, weights, num_cells):
   """Splits places into cells of about equal weight, as lists of indices.
 
-  Every cell gets a place at least; so `num_cells` is at most their number.
+  Each cell holds at least one place: `num_cells` is at most their number.
   """
   cells = []
   todo = [(np.arange(len(places)), num_cells)]

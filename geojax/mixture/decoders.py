@@ -1,8 +1,8 @@
-"""From a mixture to a point and to a map.
+"""Points and maps from a mixture.
 
-All take the logits and parameters of `mixture.log_prob` and run under jit. They
-go over candidate points one at a time, or over centers in chunks, with arrays
-of the size of the logits; no gradient flows through them.
+All functions take the logits and parameters of `mixture.log_prob` and run under
+jit. They loop over candidate points, or over chunks of centers, so that their
+arrays have the size of the logits. They are not meant to be differentiated.
 """
 
 import math
@@ -12,8 +12,8 @@ import jax.numpy as jnp
 
 from geojax import arrays, vmf
 
-# On TPU and GPU a product of float32 matrices is rounded to 8 or 10 bits,
-# a point on the Earth to 10 km, unless asked otherwise.
+# By default TPUs and GPUs round products of float32 matrices to 8 or 10 bits,
+# a point on the Earth to 10 km.
 _PRECISE = jax.lax.Precision.HIGHEST
 _ARCCOS = (
   1.5707963050,
@@ -28,15 +28,7 @@ _ARCCOS = (
 
 
 def decode_largest(logits, mu):
-  """The center of the largest weight.
-
-  Args:
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-
-  Returns:
-    Unit vectors, shape `[batch, 3]`.
-  """
+  """The center of the largest weight, a unit vector: `[batch, 3]`."""
   logits, mu = checked(logits, mu)
   return mu[jnp.argmax(logits, axis=-1)]
 
@@ -46,22 +38,19 @@ def decode_mode(
 ):
   """The point of the highest density.
 
-  Climbs from the centers whose own component is the highest, by the fixed point
-  of a mode, x = sum_i share_i kappa_i mu_i scaled to length 1, where share_i
-  are the responsibilities at x. No step goes down: the density is a convex
-  function of x in space, and the step goes to where its tangent plane is
-  highest on the sphere. The best of all that was reached is returned.
+  Iterates the fixed point of a mode, x = sum_i share_i kappa_i mu_i scaled to
+  length 1, with share_i the responsibilities at x, from the centers whose own
+  component is the highest; the best end point is returned. The density never
+  decreases: it is convex in x in space, and each step maximizes its tangent
+  plane on the sphere.
 
-  A blur asks where much of the mass lies near, not where the density peaks:
-  many components that agree about a region outweigh a sharper one elsewhere.
+  A blur finds where much of the mass lies, not where the density peaks: many
+  components that agree on a region outweigh a sharper one elsewhere.
 
   Args:
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-    log_kappa: Logs of the concentrations, shape `[centers]`.
-    blur_rad: Standard deviation, along each direction and in radians, by which
-      the mixture is blurred first; a component's variance, 1/kappa, grows by
-      its square.
+    logits, mu, log_kappa: The mixtures, see `mixture.log_prob`.
+    blur_rad: Standard deviation of the blur along each direction, in radians;
+      its square is added to a component's variance, 1/kappa.
     num_starts: Number of centers to start from.
     num_steps: Number of steps from each.
 
@@ -82,7 +71,7 @@ def decode_mode(
     def step(_, x):
       share = jax.nn.softmax(log_joint(x, log_peak, mu, kappa), axis=-1)
       pull = jnp.dot(share, kappa[:, None] * mu, precision=_PRECISE)
-      # Where kappa is 0 nothing pulls.
+      # The pull is 0 where all kappa are.
       length = jnp.linalg.norm(pull, axis=-1, keepdims=True)
       return jnp.where(length > 0, pull / length, x)
 
@@ -101,14 +90,13 @@ def decode_least_expected_distance(
 
   The spherical median of the centers under their weights: sum_i weight_i
   angle(x, mu_i) is compared at the centers of the largest weights and at the
-  weighted mean, then Weiszfeld steps on the sphere lead on from the best few.
-  What is returned is never worse than the best candidate.
+  weighted mean, then Weiszfeld steps on the sphere start from the best few.
+  The result is never worse than the best candidate.
 
   Args:
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
+    logits, mu: The mixtures, see `mixture.log_prob`.
     num_candidates: Number of centers to compare.
-    num_starts: Number of points to lead on from.
+    num_starts: Number of points to start from.
     num_steps: Number of steps from each.
 
   Returns:
@@ -127,15 +115,14 @@ def decode_least_expected_distance(
   candidates = jnp.concatenate([mean[None], mu[best.T]])
 
   def expected_angle(x):
-    angle = _angle(vmf.pairwise_depth(_offsets(x, mu)))
-    return jnp.sum(weight * angle, axis=-1)
+    return jnp.sum(weight * _angle(_depth(x, mu)), axis=-1)
 
-  def lead_on(start):
+  def descend(start):
     def step(_, x):
-      # The gradient is the sum of unit tangents towards the centers, scaled by
-      # weight; the curvature is at most the sum of weight/chord. A center at x
-      # itself, or at its antipode, has no direction and gets a bounded say.
-      depth = jnp.maximum(vmf.pairwise_depth(_offsets(x, mu)), 1e-12)
+      # The gradient is the weighted sum of unit tangents towards the centers;
+      # the curvature is at most the sum of weight/chord. A center at x or at
+      # its antipode has no direction: its contribution is bounded.
+      depth = jnp.maximum(_depth(x, mu), 1e-12)
       square_sine = jnp.maximum(depth * (2 - depth), 1e-12)
       by_sine = weight * jax.lax.rsqrt(square_sine)
       pull = jnp.dot(by_sine, mu, precision=_PRECISE)
@@ -150,7 +137,7 @@ def decode_least_expected_distance(
   angles = jax.lax.map(expected_angle, candidates)
   _, first = jax.lax.top_k(-angles.T, min(num_starts, len(candidates)))
   starts = jnp.take_along_axis(candidates, first.T[..., None], axis=0)
-  reached, reached_angles = jax.lax.map(lead_on, starts)
+  reached, reached_angles = jax.lax.map(descend, starts)
   points = jnp.concatenate([candidates, reached])
   return _best(points, jnp.concatenate([angles, reached_angles]))
 
@@ -158,18 +145,16 @@ def decode_least_expected_distance(
 def probability_map(logits, mu, log_kappa, cells, *, chunk_size=256):
   """Probability of each cell of an equal-area grid.
 
-  Each component's mass goes to the cells in proportion to its density at their
-  centers: to a component wider than a cell this is its integral over the cell,
-  and one that is narrower falls into the cell of the nearest center. So rows
-  sum to 1, and nothing is lost between the centers of cells.
+  Each component's mass is divided among the cells in proportion to its density
+  at their centers. For a component wider than a cell this is the integral over
+  the cell; a narrower one goes to the cell of the nearest center. Rows sum to
+  1, and no component is lost between the centers of cells.
 
   Args:
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-    log_kappa: Logs of the concentrations, shape `[centers]`.
-    cells: Centers of cells of equal area, unit vectors, as
-      `sphere.equal_area_grid` makes them, shape `[cells, 3]`.
-    chunk_size: Number of centers at a time; the working memory is that of
+    logits, mu, log_kappa: The mixtures, see `mixture.log_prob`.
+    cells: Centers of cells of equal area, unit vectors, from
+      `sphere.equal_area_grid`, shape `[cells, 3]`.
+    chunk_size: Number of centers at a time, which sets the working memory:
       `[chunk_size, cells]`.
 
   Returns:
@@ -193,8 +178,8 @@ def probability_map(logits, mu, log_kappa, cells, *, chunk_size=256):
     def cut(whole, axis=0):
       return jax.lax.dynamic_slice_in_dim(whole, start, chunk_size, axis)
 
-    depth = vmf.pairwise_depth(vmf.pairwise_offsets(cut(mu), cells.T))
-    share = jax.nn.softmax(-cut(kappa)[:, None] * depth, axis=-1)
+    share = -cut(kappa)[:, None] * _depth(cut(mu), cells)
+    share = jax.nn.softmax(share, axis=-1)
     return total + jnp.dot(cut(weight, axis=1), share, precision=_PRECISE)
 
   total = jnp.zeros((len(logits), len(cells)), mu.dtype)
@@ -202,7 +187,7 @@ def probability_map(logits, mu, log_kappa, cells, *, chunk_size=256):
 
 
 def checked(logits, mu, log_kappa=None):
-  """The arguments as JAX arrays; a ValueError unless their shapes fit."""
+  """Returns the arguments as JAX arrays; a ValueError if shapes mismatch."""
   given = [v for v in (logits, mu, log_kappa) if v is not None]
   logits, mu, *rest = arrays.widen(*given)
   arrays.check_shape("mu", mu, ("centers", 3))
@@ -214,17 +199,16 @@ def checked(logits, mu, log_kappa=None):
 
 
 def log_joint(x, log_peak, mu, kappa):
-  """Log weight times density of each component at x, `[batch, centers]`."""
-  depth = vmf.pairwise_depth(_offsets(x, mu))
-  return log_peak - kappa[None, :] * depth
+  """Log of weight times density of each component at x, `[batch, centers]`."""
+  return log_peak - kappa[None, :] * _depth(x, mu)
 
 
-def _offsets(x, mu):
-  return vmf.pairwise_offsets(x, mu.T)
+def _depth(x, mu):
+  return vmf.pairwise_depth(vmf.pairwise_offsets(x, mu.T))
 
 
 def _angle(depth):
-  """arccos(1 - depth) to 2e-8, a tenth of the time of arctan2 on a CPU.
+  """arccos(1 - depth) to 2e-8, in a tenth of the time of arctan2 on a CPU.
 
   Abramowitz & Stegun, Handbook of Mathematical Functions, formula 4.4.46.
   """
@@ -238,6 +222,6 @@ def _angle(depth):
 
 
 def _best(points, cost):
-  """Of points [candidates, batch, 3], each example's of the least cost."""
+  """Each example's point of the least cost, of [candidates, batch, 3]."""
   first = jnp.argmin(cost, axis=0)[None, :, None]
   return jnp.take_along_axis(points, first, axis=0)[0]

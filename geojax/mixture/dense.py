@@ -1,4 +1,4 @@
-"""The log density of mixtures whose logits are at hand, and its gradients."""
+"""The log density of mixtures from their logits, and its gradients."""
 
 import functools
 import math
@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from geojax import arrays, vmf
 
-# Sums over the batch are taken over groups of so many rows first: as many as a
-# cache takes in at once when rows are a power of two apart.
+# Sums over the batch first add groups of this many rows: as many as a cache
+# holds when rows are a power of two apart.
 _ROWS_PER_SUM = 8
 
 
@@ -18,8 +18,8 @@ def log_prob(x, logits, mu, log_kappa):
 
   logsumexp_i(log_softmax(logits)_i + log vMF(x; mu_i, kappa_i)); the loss
   relative to the uniform density is `-(log_prob + log 4 pi)`. Differentiable
-  to any order, forward and backward. Off the sphere, `x` and `mu` continue the
-  chord form, as in `vmf.log_prob`.
+  to any order, forward and backward. Off the sphere the chord form holds, as in
+  `vmf.log_prob`.
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
@@ -45,26 +45,20 @@ def log_prob(x, logits, mu, log_kappa):
 
 
 def normalize_centers(mu):
-  """Projects centers back onto the sphere, for use after an update.
+  """Scales vectors `[..., 3]` other than 0 to length 1.
 
-  The gradient of `log_prob` by `mu` is all but tangent to the sphere, so that
-  a step of an optimizer followed by this is a step on the sphere.
-
-  Args:
-    mu: Vectors other than 0, shape `[..., 3]`.
-
-  Returns:
-    Unit vectors in the direction of `mu`, shape `[..., 3]`.
+  The gradient of `log_prob` by `mu` is nearly tangent to the sphere, so that an
+  optimizer's step followed by this is a step on the sphere.
   """
   (mu,) = arrays.widen(mu)
   return mu / jnp.linalg.norm(mu, axis=-1, keepdims=True)
 
 
 def mean_logits(logits):
-  """Logits of the mean of the examples' densities: one mixture for all.
+  """Logits of the mean of the examples' densities, which is one mixture.
 
-  A tile's patches share their centers, so that the mean of their densities has
-  the mean of their weights. A map of it costs what a map of one patch does.
+  The examples share their centers, so the mean of their densities has the mean
+  of their weights. A map of it costs as much as that of one example.
 
   Args:
     logits: Mixture logits, shape `[batch, centers]`.
@@ -79,7 +73,7 @@ def mean_logits(logits):
 
 
 def _terms(x, logits, mu, log_kappa):
-  """Log weights, log densities of the components, and what they come from."""
+  """Log weights, log densities of the components, and intermediate values."""
   kappa = jnp.exp(log_kappa)
   offsets = vmf.pairwise_offsets(x, mu.T)
   depth = vmf.pairwise_depth(offsets)
@@ -97,8 +91,8 @@ def _log_prob(x, logits, mu, log_kappa):
 @_log_prob.defjvp
 @jax.jit
 def _log_prob_jvp(primals, tangents):
-  # By hand, so that the backward pass sums over the batch in two stages and
-  # keeps the responsibilities and weights alone.
+  # Written out so that the backward pass stores only responsibilities and
+  # weights, and sums over the batch in two stages.
   x_dot, logits_dot, mu_dot, log_kappa_dot = tangents
   log_weight, log_component, depth, offsets, kappa = _terms(*primals)
   log_joint = log_weight + log_component
@@ -116,10 +110,10 @@ def _log_prob_jvp(primals, tangents):
 
 
 def _spread(row, num_rows):
-  """Repeats a row; as the transpose, a sum over rows that is kind to caches."""
+  """Repeats a row; the transpose is a cache-friendly sum over rows."""
   if num_rows % _ROWS_PER_SUM:
     return jnp.broadcast_to(row[None, :], (num_rows, row.size))
-  # The product with ones keeps a compiler from joining the two sums into one.
+  # The product with ones keeps the compiler from merging the two sums.
   ones = jnp.ones((num_rows // _ROWS_PER_SUM, 1), row.dtype)
   groups = jnp.dot(ones, row[None, :], precision=jax.lax.Precision.HIGHEST)
   shape = (len(groups), _ROWS_PER_SUM, row.size)

@@ -1,9 +1,9 @@
-"""The head and the mixture in one: log densities without [batch, centers].
+"""The head fused with the mixture: log densities without [batch, centers].
 
-With 10^5 or 10^6 centers the logits of a batch do not fit into memory, nor do
-their gradients. Here the centers are taken in chunks: forward with running
-maxima and sums (an online logsumexp, of the weights and of the joint density),
-backward by computing each chunk's logits again.
+With 10^5 or 10^6 centers the logits of a batch and their gradients do not fit
+into memory. Here the centers are processed in chunks: forward by an online
+logsumexp (running maxima and sums) of the weights and of the joint density,
+backward by recomputing each chunk's logits.
 """
 
 import functools
@@ -34,18 +34,18 @@ def fused_log_prob(
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
-    features: Inputs of the head, shape `[batch, features]`. In bfloat16 the
-      products are still summed in float32.
+    features: Inputs of the head, shape `[batch, features]`. Products of
+      bfloat16 are summed in float32.
     kernel: Weights of the head, shape `[features, centers]`.
     bias: Biases of the head, shape `[centers]`.
     mu: Centers, unit vectors, shape `[centers, 3]`.
     log_kappa: Logs of the concentrations, shape `[centers]`.
     chunk_size: Number of centers at a time; need not divide their number.
-    axis_name: Name of the mapped axis (or a tuple of them) that `kernel`,
-      `bias`, `mu` and `log_kappa` are sharded over by center, within
+    axis_name: Name of the mapped axis (or a tuple of names) over which
+      `kernel`, `bias`, `mu` and `log_kappa` are sharded by center, within
       `jax.shard_map` or `jax.pmap`; `x` and `features` are whole on each
-      device. Devices then exchange numbers of shape `[batch]` and, backward,
-      the gradients by `x` and `features`.
+      device. Devices exchange numbers of shape `[batch]` and, backward, the
+      gradients by `x` and `features`.
 
   Returns:
     Log densities in nats per steradian, shape `[batch]`, float32 or wider; the
@@ -77,8 +77,8 @@ def fused_log_prob(
   if chunk_size < 1:
     raise ValueError(f"chunk_size must be at least 1, found {chunk_size}")
   chunk_size = min(int(chunk_size), num_centers)
-  # Cotangents of what is whole on each device are summed by the transpose of
-  # this, outside the custom VJP, which need not know of any axis.
+  # The transpose of this sums the cotangents of unsharded inputs over devices,
+  # so that the custom VJP does not depend on the axis.
   inputs = _vary_alike(x, features, kernel, bias, mu, log_kappa)
   top, log_weights, log_joint = _log_sums(chunk_size, *inputs)
   if axis_name is None:
@@ -93,7 +93,7 @@ def fused_log_prob(
 
 
 class _Chunk(NamedTuple):
-  """A chunk of all but the kernel; each array of shape [chunk]."""
+  """A chunk of all arrays but the kernel, each of shape [chunk]."""
 
   bias: jax.Array
   centers: tuple[jax.Array, jax.Array, jax.Array]
@@ -102,17 +102,16 @@ class _Chunk(NamedTuple):
 
 
 class _Chunks:
-  """Slices of the arrays that have an entry for each center.
+  """Chunks of the arrays that have an entry for each center.
 
-  A chunk is made at the end of the step before its own, and carried: then its
-  slices are arrays. Sliced in the step that uses it, they would be fused into
-  every use as loads from a changing offset, which a CPU's compiler does not
-  vectorize (3 times the time). The kernel goes into products alone, which are
-  not fused: it is sliced where it is used, and not copied about.
+  A chunk is sliced in the step before its own and carried, so that it is an
+  array. Sliced in its own step it would be fused into every use as loads from a
+  changing offset, which XLA does not vectorize on a CPU (3 times the time). The
+  kernel is used only in products, which are not fused: it is sliced in place.
 
   Where `chunk_size` does not divide the number of centers, chunks 0 and 1
-  overlap. What chunk 0 has in common with chunk 1 gets no weight in chunk 0,
-  and is written again by chunk 1: nothing has to be copied to be padded.
+  overlap: the shared centers have no weight in chunk 0, and chunk 1 overwrites
+  their gradients. So no array is copied for padding.
   """
 
   def __init__(self, chunk_size, kernel, bias, mu, log_kappa):
@@ -125,7 +124,7 @@ class _Chunks:
     return jnp.maximum(i * self.chunk_size - self.overlap, 0)
 
   def take(self, i):
-    """Returns chunk i, or the last where i is past it."""
+    """Returns chunk i, or the last chunk for a larger i."""
     i = jnp.minimum(i, self.number - 1)
     start, size = self.start(i), self.chunk_size
     cut = functools.partial(
@@ -168,8 +167,8 @@ def _log_component(offsets, chunk):
 def _vary_alike(*values, like=()):
   """Marks arrays as varying over every axis that one of them varies over.
 
-  Within a shard_map that checks it, a loop's state must be so marked from its
-  start, and a gradient as its array. Elsewhere this does nothing.
+  A shard_map with check_vma requires this of a loop's initial state, and of a
+  gradient to vary as its array does. Elsewhere it does nothing.
   """
 
   def varying(v):
@@ -187,8 +186,8 @@ def _vary_alike(*values, like=()):
 def _log_sums(chunk_size, *inputs):
   """Log sums over the centers of weights and of weights times densities.
 
-  Both are relative to the highest logit, which is returned first and whose own
-  derivative is left out: it cancels in their difference.
+  Both are relative to the highest logit, which is returned first. Its own
+  derivative is left out: it cancels in the difference of the two sums.
   """
   x, features, *_ = inputs
   lowest = jnp.full(x.shape[0], jnp.finfo(x.dtype).min, x.dtype)
@@ -205,7 +204,7 @@ def _log_sums(chunk_size, *inputs):
     log_joint = logits + _log_component(
       vmf.pairwise_offsets(x, chunk.centers), chunk
     )
-    # Not below the lowest float, lest -inf - -inf be NaN.
+    # At least the lowest float, as -inf - -inf is NaN.
     new_joint_top = jnp.maximum(joint_top + fall, log_joint.max(axis=1))
     new_joint_top = jnp.maximum(new_joint_top, lowest)
     joint = joint * jnp.exp(joint_top + fall - new_joint_top)
@@ -247,8 +246,8 @@ def _log_sums_bwd(chunk_size, saved, cotangents):
     share = by_joint[:, None] * jnp.exp(log_joint - log_joint_sum[:, None])
     weight = by_weights[:, None] * jnp.exp(logits - log_weights[:, None])
     logits_grad = share + weight
-    # The differences x - mu are summed, never x and mu apart: at large kappa
-    # they would cancel.
+    # Sums the differences x - mu; separate sums of x and mu would cancel at
+    # large kappa.
     pulls = [share * offset for offset in offsets]
     x_grad = [
       grad - (pull * chunk.kappa[None, :]).sum(axis=1)

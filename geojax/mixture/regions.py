@@ -25,9 +25,7 @@ def credible_level(x, logits, mu, log_kappa, *, num_points=512):
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-    log_kappa: Logs of the concentrations, shape `[centers]`.
+    logits, mu, log_kappa: The mixtures, see `mixture.log_prob`.
     num_points: Number of points of equal mass, see `credible_regions`.
 
   Returns:
@@ -52,9 +50,7 @@ def credible_regions(
 
   Args:
     x: Unit vectors, shape `[batch, 3]`.
-    logits: Mixture logits, shape `[batch, centers]`.
-    mu: Centers, unit vectors, shape `[centers, 3]`.
-    log_kappa: Logs of the concentrations, shape `[centers]`.
+    logits, mu, log_kappa: The mixtures, see `mixture.log_prob`.
     masses: The regions' masses (levels), in (0, 1).
     num_points: Number of points; the density is taken at one at a time.
 
