@@ -9,7 +9,7 @@ DOCS := .venv-docs
 # when a process starts.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test lint data docs clean
+.PHONY: train test test-slow test-torch test-beam lint data docs clean
 
 # Builds the sample data set, trains the base config, evaluates on test.
 train: data
@@ -21,6 +21,13 @@ data: $(VENV)/ready
 
 test: lint
 	$(BIN)/python -m pytest
+
+# Tests of minutes, and those that need PyTorch or Beam, run by their markers.
+test-slow: $(VENV)/test-ready
+	$(BIN)/python -m pytest -m slow
+
+test-torch test-beam: test-%: $(VENV)-%/ready
+	$(VENV)-$*/bin/python -m pytest -m $*
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
@@ -50,5 +57,17 @@ $(VENV)/test-ready: $(VENV)/ready requirements-test.txt
 	$(BIN)/python -m pip install --quiet --requirement requirements-test.txt
 	touch $@
 
+# Environments over .venv: their packages are found first, as Beam needs older
+# releases of some.
+$(VENV)-torch/ready $(VENV)-beam/ready: $(VENV)-%/ready: \
+  requirements-%.txt $(VENV)/test-ready
+	$(PYTHON) -m venv $(VENV)-$*
+	echo "import site; \
+	  site.addsitedir('$$(echo $(CURDIR)/$(VENV)/lib/*/site-packages)')" \
+	  > "$$(echo $(VENV)-$*/lib/*/site-packages)/base.pth"
+	$(VENV)-$*/bin/python -m pip install --quiet \
+	  --requirement requirements-$*.txt
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(DOCS) data runs site
+	rm -rf $(VENV) $(VENV)-* data runs site

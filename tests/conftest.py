@@ -25,11 +25,6 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 _REPO = pathlib.Path(__file__).parents[1]
 
 
-def pytest_collection_modifyitems(items):
-  """Puts the longest file first: last, one core would wait for the other."""
-  items.sort(key=lambda item: item.path.name != "test_nothing_lost.py")
-
-
 @pytest.fixture(scope="session")
 def smoke(tmp_path_factory):
   """A folder with the tiles and records of `earth_smoke`, really built."""

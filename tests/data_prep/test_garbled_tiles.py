@@ -7,14 +7,12 @@ import subprocess
 import sys
 
 import garbled_tiles
-import pytest
 import tensorflow_datasets as tfds
 
 from experiments.benchmarks import predict as benchmark
 from geojax.training import config as config_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_COUNT = 220
 
 
 def _run(*arguments):
@@ -41,16 +39,15 @@ def _reasons(stderr, command, folder):
 def _check_reasons(reasons, good, bad):
   assert not set(good) & set(reasons)
   # Some flips fall where nothing is kept, such as the name of the software.
-  assert len(reasons) > 0.9 * _COUNT
+  assert len(reasons) > 0.9 * len(bad)
   for name, reason in reasons.items():
     assert len(reason.split()) > 2, (name, reason)
     assert "None" not in reason, (name, reason)
   assert "outside of its projection" in reasons[bad[0]]
 
 
-@pytest.mark.parametrize("seed", [20261125])
-def test_a_build_of_garbled_tiles_keeps_the_good_ones(tmp_path, seed):
-  good, bad = garbled_tiles.write(tmp_path / "in", _COUNT, seed)
+def test_a_build_of_garbled_tiles_keeps_the_good_ones(tmp_path):
+  good, bad = garbled_tiles.write(tmp_path / "in", 220, seed=20261125)
   done = _run(
     *("-m", "data_prep.build", "--config=sentinel2"),
     *(f"--source={tmp_path}/in", f"--output={tmp_path}"),
@@ -75,7 +72,8 @@ def test_predictions_of_garbled_tiles_go_on_with_the_good_ones(tmp_path):
   config.mixture.num_centers = 16
   data = benchmark.describe_tiles("sentinel2")
   benchmark.write_untrained_run(tmp_path / "run", config, data)
-  good, bad = garbled_tiles.write(tmp_path / "in", _COUNT, seed=7)
+  # Fewer: a picture is drawn of each whose flips fall where nothing is kept.
+  good, bad = garbled_tiles.write(tmp_path / "in", 40, seed=7)
   done = _run(
     *("experiments/predict.py", f"--workdir={tmp_path}/run"),
     *(f"--output={tmp_path}/out", *sorted((tmp_path / "in").iterdir())),

@@ -7,7 +7,7 @@ import tensorflow_datasets as tfds
 
 from data_prep import build, splits, task_maps
 
-pytest.importorskip("apache_beam", reason="needs the extra [beam]")
+pytestmark = pytest.mark.beam
 
 
 def test_answers_come_in_order(tmp_path):

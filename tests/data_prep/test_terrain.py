@@ -230,7 +230,6 @@ def test_a_dem_of_all_360_degrees_has_no_edge(tmp_path, lon, west):
   np.testing.assert_allclose(found[..., 0], -np.sign(slope)[0], atol=1e-3)
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
   ("dtype", "no_data", "value"),
   [

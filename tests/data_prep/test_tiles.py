@@ -260,7 +260,6 @@ def test_all_bands_are_read_without_their_names(tmp_path, pixels):
   np.testing.assert_array_equal(tile.read(None, 4, 5, 6, 7), pixels[4:10, 5:12])
 
 
-@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(
   ("dtype", "text", "value"),
   [

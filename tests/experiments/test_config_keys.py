@@ -5,6 +5,7 @@ seen in the compiled step, the log, the files of the workdir, the size of the
 batches, or what was best; or the config says that it has no effect here.
 """
 
+import functools
 import json
 import pathlib
 import shutil
@@ -127,7 +128,7 @@ _TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 class _ChangedError(Exception):
-  """The compiled step is another one: no need to run it."""
+  """The compiled step, the argument, is another one: no need to run it."""
 
 
 def _parse(folder, changes):
@@ -163,7 +164,7 @@ def _describe_run(config, workdir, monkeypatch, program=None):
           f"{parallel} {specs} {traced and traced(state, batch)}"
         )
         if program not in (None, seen["program"]):
-          raise _ChangedError
+          raise _ChangedError(seen["program"])
       return compiled(state, batch)
 
     return step
@@ -210,17 +211,23 @@ def folder(smoke, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def unchanged(folder):
-  """A function that describes a run of unchanged keys, once for all."""
-  described = {}
+def unchanged(folder, tmp_path_factory):
+  """A function of other keys: a description of their run, once for all.
 
-  def describe(others, monkeypatch):
-    name = repr(others)
-    if name not in described:
-      config = _parse(folder, others)
-      workdir = folder / f"run{len(described)}"
-      described[name] = _describe_run(config, workdir, monkeypatch)
-    return described[name]
+  Where `program` is given, the run ends at its first step and the step's
+  program is all that is described: most changes are seen in it.
+  """
+
+  @functools.cache
+  def describe(others, program=None):
+    config = _parse(folder, dict(others))
+    with pytest.MonkeyPatch.context() as patch:
+      try:
+        return _describe_run(
+          config, tmp_path_factory.mktemp("unchanged"), patch, program
+        )
+      except _ChangedError as error:
+        return {"program": error.args[0]}
 
   return describe
 
@@ -248,15 +255,13 @@ def test_a_valid_value_changes_the_run_or_is_refused_by_name(
   if key in _GUARDS:
     return
   others = others[0] if others else {}
-  before = unchanged(others, monkeypatch)
+  program = unchanged(tuple(others.items()), program="")["program"]
   config = _parse(folder, {**others, **changes})
   try:
-    after = _describe_run(
-      config, tmp_path / "run", monkeypatch, before["program"]
-    )
+    after = _describe_run(config, tmp_path / "run", monkeypatch, program)
   except _ChangedError:
     return
-  assert after != before
+  assert after != unchanged(tuple(others.items()))
 
 
 @pytest.mark.parametrize("key", _VALUES)

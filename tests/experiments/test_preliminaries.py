@@ -33,12 +33,14 @@ def executed(tmp_path_factory):
   return notebook
 
 
+@pytest.mark.slow
 def test_it_runs_and_shows_the_pictures_that_are_kept(executed):
   kept = nbformat.read(_NOTEBOOK, as_version=4)
   assert len(pictures(kept.cells)) == 11
   assert pictures(executed.cells) == pictures(kept.cells)
 
 
+@pytest.mark.slow
 def test_a_minute_of_training_beats_a_shrug(executed):
   (said,) = [
     output.text

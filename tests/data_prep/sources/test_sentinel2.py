@@ -1,6 +1,5 @@
 """The source: what it finds in a folder, and what it leaves alone."""
 
-import concurrent.futures
 import pickle
 import shutil
 
@@ -9,7 +8,7 @@ import pytest
 import sentinel2_samples as samples
 import tifffile
 
-from data_prep import products, sources, tiles
+from data_prep import products, sources, task_maps, tiles
 from data_prep.sources import bigearthnet, major_tom, sentinel2
 
 
@@ -114,8 +113,8 @@ def test_processes_make_the_same_tiles(tmp_path):
     folder, "S2A_MSIL2A_20170613T101031_N9999_R022_T33UXP_1_2"
   )
   source = bigearthnet.BigEarthNet()
-  with concurrent.futures.ProcessPoolExecutor(1) as executor:
-    found, errors = source.cut_tiles(tmp_path / "a", folder, executor.map)
+  with task_maps.open_map(1) as process_map:
+    found, errors = source.cut_tiles(tmp_path / "a", folder, process_map)
   expected, expected_errors = source.cut_tiles(tmp_path / "b", folder)
   assert [p.name for p in found] == [p.name for p in expected]
   assert len(found) == 3

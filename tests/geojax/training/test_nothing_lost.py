@@ -97,6 +97,7 @@ def odd_config(small_config):
   return config
 
 
+@pytest.mark.slow
 def test_a_run_ended_in_every_way_ends_like_one_never_ended(
   odd_config, tmp_path
 ):
@@ -129,6 +130,7 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
   _same_state(best, expected)
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_and_one_goes_on_from_two(
   odd_config, tmp_path
 ):
