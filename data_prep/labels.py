@@ -95,8 +95,12 @@ def geo_labels(fractions, lat_deg, lon_deg, date):
     date: A `datetime.date`.
 
   Returns:
-    Labels, see `geojax.encodings`, float32, shape `[n, 36]`.
+    Labels by name, see `encodings.LABELS`, float32, each `[n, numbers]`.
   """
   day = np.full(len(fractions), date.timetuple().tm_yday)
-  label = encodings.encode_label(fractions, lat_deg, lon_deg, day)
-  return label.astype(np.float32)
+  found = {
+    "climate": fractions,
+    "coords": encodings.encode_coordinates(lat_deg, lon_deg),
+    "date": encodings.encode_day_of_year(day),
+  }
+  return {name: np.float32(values) for name, values in found.items()}

@@ -29,31 +29,38 @@ _PLAIN_FEATURES = {
 }
 
 
+# Features of every record that are text or one number.
+_COMMON = {
+  **{"lat": float, "lon": float, "row": int, "col": int},
+  **{"acquired": str, "id": str},
+}
+
+
 def features(config):
-  """Returns the `tfds.features.FeaturesDict` of a config's records."""
+  """Returns the `tfds.features.FeaturesDict` of a config's records.
+
+  Raises:
+    ValueError: A feature of the source has the name of one of every record.
+  """
   size = config.patches.size
-  image = (size, size, len(config.bands))
-  return tfds.features.FeaturesDict(
-    {
-      "image": _tensor(BytePlanes, image, config.dtype),
-      "label": _tensor(tfds.features.Tensor, (encodings.LABEL_DIM,), "float32"),
-      **(
-        {"terrain": _tensor(BytePlanes, (size, size, 4), "float16")}
-        if config.dem
-        else {}
-      ),
-      "lat": tfds.features.Scalar(np.float32),
-      "lon": tfds.features.Scalar(np.float32),
-      "row": tfds.features.Scalar(np.int32),
-      "col": tfds.features.Scalar(np.int32),
-      "date": tfds.features.Text(),
-      "id": tfds.features.Text(),
-      **{
-        name: _PLAIN_FEATURES[kind]
-        for name, kind in config.source.features.items()
-      },
-    }
-  )
+  found = {
+    "image": _tensor(BytePlanes, (size, size, len(config.bands)), config.dtype),
+    **{
+      name: _tensor(tfds.features.Tensor, (width,), "float32")
+      for name, width in encodings.LABELS.items()
+    },
+    **{name: _PLAIN_FEATURES[kind] for name, kind in _COMMON.items()},
+  }
+  if config.dem:
+    found["terrain"] = _tensor(BytePlanes, (size, size, 4), "float16")
+  for name, kind in config.source.features.items():
+    if name in found:
+      raise ValueError(
+        f"config {config.name}: every record has a feature {name}; its source"
+        " must give its own another name"
+      )
+    found[name] = _PLAIN_FEATURES[kind]
+  return tfds.features.FeaturesDict(found)
 
 
 def _tensor(feature, shape, dtype):
@@ -142,9 +149,7 @@ def write_shard(path, tile_paths, split, config, strict=True):
       try:
         for patches, left_out in cut_patches(tile_path, config, split):
           report.left_out += left_out
-          day = encodings.decode_day_of_year(
-            patches["label"][:, encodings.DATE]
-          )
+          day = encodings.decode_day_of_year(patches["date"])
           seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
           for values in zip(*patches.values(), strict=True):
             yield dict(zip(patches, values, strict=True))

@@ -92,10 +92,10 @@ class TilePatches:
     lat_deg, lon_deg = chosen.lat_deg[index], chosen.lon_deg[index]
     date, name = self.scene.date, self.tile.path.stem
     ids = [f"{name}/{r}_{c}" for r, c in zip(rows, cols, strict=True)]
-    same = {"date": date.isoformat(), **self.scene.about}
+    same = {"acquired": date.isoformat(), **self.scene.about}
     return {
       **features,
-      "label": labels.geo_labels(chosen.climate[index], lat_deg, lon_deg, date),
+      **labels.geo_labels(chosen.climate[index], lat_deg, lon_deg, date),
       "lat": lat_deg.astype(np.float32),
       "lon": lon_deg.astype(np.float32),
       "row": rows.astype(np.int32),

@@ -29,10 +29,7 @@ _PARTS = {
   ),
   "tasks": (("tasks",), "main", "head, loss, decoding, metrics"),
   "evaluation": (
-    (
-      *("evaluation", "metrics", "groups", "bootstrap", "calibration"),
-      "baselines",
-    ),
+    ("evaluation",),
     "main",
     "metrics, groups, intervals, baselines",
   ),

@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from absl import app, flags
 
 from experiments import command, reporting
-from geojax.training import loop
+from geojax.training import run as run_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
@@ -31,7 +31,7 @@ def main(argv):
   """Runs the command."""
   workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
-    run = loop.load(workdir, last=_LAST.value)
+    run = run_lib.load(workdir, last=_LAST.value)
     reporting.write_report(run, workdir, _SPLIT.value)
 
 

@@ -1,4 +1,4 @@
-"""The figures of a run on a split: what metrics.json and the table hold."""
+"""The figures of a run on a split: metrics.json and predictions.parquet."""
 
 import json
 import math
@@ -8,101 +8,112 @@ import numpy as np
 import pyarrow
 from pyarrow import parquet
 
-from geojax import (
-  calibration,
-  climate,
-  encodings,
-  files,
-  groups,
-  metrics,
-  sphere,
-)
+from geojax import climate, files, sphere, tasks
+from geojax.evaluation import calibration, groups, metrics
+from geojax.tasks import coords
 
 # Masses of the curve of coverage, from nothing to all.
 CURVE_MASSES = np.linspace(0, 1, 21)
 
 
-def compute(examined: dict, train_km: np.ndarray) -> dict:
-  """Sums up what `examine.make_examine` returned.
+def compute(table: dict, task_list, fitted: dict, train_km: np.ndarray) -> dict:
+  """Computes what metrics.json holds, but for baselines.
 
   Args:
-    examined: A row a record, NumPy.
+    table: A table of the split, with the places of every decoder.
+    task_list: The tasks of the run.
+    fitted: What the tasks' `fit` returned, by task.
     train_km: Distance of each record to the nearest train place.
 
   Returns:
-    What metrics.json holds, but for baselines: the metrics of
-    `metrics.summarize` by name; `intervals`, `[low, high]` by name;
-    `decoders`, the where metrics by decoder; `doubt`, how honest it is;
-    `confusion`, of zones and classes; and `groups`, by kind and name.
+    The tasks' metrics by name; `intervals`, `[low, high]` by name; `decoders`,
+    the metrics of distance by decoder; `calibration` of a mixture, as
+    configured and fitted; `climate_reliability`; `confusion`, of zones and
+    classes; and `groups`, metrics by kind and name. What needs a task that the
+    run has not is missing.
   """
-  land = examined["is_land"]
-  examples = {k: v for k, v in examined.items() if isinstance(v, np.ndarray)}
-  intervals, by_group = groups.summarize(examples, examined["label"], train_km)
-  found = {**metrics.summarize(examples), "intervals": intervals}
-  if "places" in examined:
+  listed = tasks.all_metrics(task_list)
+  intervals, by_group = groups.summarize(table, listed, train_km)
+  found = {**metrics.summarize(table, listed), "intervals": intervals}
+  if "fitted_nll_nats" in table:
     found["decoders"] = {
-      name: _where(examined, place)
-      for name, place in examined["places"].items()
+      name.removeprefix("place_"): _of_distance(table, table[name])
+      for name in table
+      if name.startswith("place_") and name != "place_true"
     }
-    found["doubt"] = {
-      "as_configured": _doubt(examined, land),
-      "fitted": _doubt(examined["fitted"], land),
+    found["calibration"] = {
+      "as_configured": _calibration(table, ""),
+      "fitted": _calibration(table, "fitted_"),
+      "fitted_temperature": float(fitted["coords"]["temperature"]),
+      "validation_nll_nats": dict(
+        zip(
+          coords.TEMPERATURES.tolist(),
+          fitted["coords"]["nll_nats"].tolist(),
+          strict=True,
+        )
+      ),
     }
-  found["climate_reliability"] = calibration.reliability_curve(
-    examined["confidence"][land],
-    (examined["zone"] == examined["zone_true"])[land],
-  )
-  found["confusion"] = {
-    "zones": metrics.confusion_matrix(
-      examined["zone_true"], examined["zone"], land, len(climate.ZONES)
-    ),
-    "classes": metrics.confusion_matrix(
-      examined["class_true"],
-      examined["climate_class"],
-      land,
-      len(climate.CLASSES),
-    ),
-  }
+  if "zone" in table:
+    counts = table["climate_counts"] & table["is_land"]
+    found["climate_reliability"] = calibration.reliability_curve(
+      table["confidence"][counts],
+      (table["zone"] == table["zone_true"])[counts],
+    )
+    found["confusion"] = {
+      name: _confusion(table[true][counts], table[predicted][counts], size)
+      for name, true, predicted, size in (
+        ("zones", "zone_true", "zone", len(climate.ZONES)),
+        ("classes", "class_true", "climate_class", len(climate.CLASSES)),
+      )
+    }
   found["groups"] = by_group
   return found
 
 
-def _where(examined, place):
-  """Where metrics of one decoder's places, over land."""
-  true = encodings.coordinates_to_unit(
-    examined["label"][:, encodings.COORDS].astype(np.float64)
+def _of_distance(table, place):
+  """Metrics of distance of one decoder's places."""
+  distance_km = sphere.great_circle_km(
+    np.float64(place), np.float64(table["place_true"])
   )
-  distance_km = sphere.great_circle_km(place, true)[examined["is_land"]]
-  values = metrics.where_values(distance_km)
-  means = {name: float(np.mean(value)) for name, value in values.items()}
-  return {"median_km": float(np.median(distance_km)), **means}
+  listed = [m for m in coords.METRICS if m.name != "count"]
+  return metrics.summarize({**table, "distance_km": distance_km}, listed)
 
 
-def _doubt(examined, land):
+def _calibration(table, prefix):
   """Coverage and area of regions, and the nll, under one temperature."""
-  level, area_km2 = examined["credible_level"][land], examined["area_km2"][land]
+  table = {
+    **table,
+    **{
+      name.removeprefix(prefix): value
+      for name, value in table.items()
+      if name.startswith(prefix)
+    },
+  }
+  level = table["credible_level"][table["coords_counts"]]
   covered = calibration.coverage(level, CURVE_MASSES)
-  found = {"nll_nats": float(np.mean(examined["nll_nats"][land]))}
-  for i, percent in enumerate(metrics.REGIONS_PERCENT):
-    inside = calibration.coverage(level, [percent / 100])
-    found[f"coverage@{percent}%"] = float(inside[0])
-    found[f"area@{percent}%_km2"] = float(np.median(area_km2[:, i]))
   return {
-    **found,
-    # The mean gap between the two: 0 is honest.
+    **metrics.summarize(table, coords.DENSITY_METRICS),
+    # The mean gap between the two: 0 is calibrated.
     "coverage_error": float(np.mean(np.abs(covered - CURVE_MASSES))),
     "curve": {"mass": CURVE_MASSES, "coverage": covered},
   }
 
 
-def write_json(found: dict, path: pathlib.Path) -> None:
+def _confusion(true, predicted, size):
+  """Counts, rows true and columns predicted, `[size, size]`."""
+  counts = np.zeros((size, size))
+  np.add.at(counts, (true, predicted), 1)
+  return counts
+
+
+def write_json(figures: dict, path: pathlib.Path) -> None:
   """Writes figures as JSON, whole or not at all; NaN becomes null."""
-  text = json.dumps(_plain(found), indent=2, allow_nan=False)
+  text = json.dumps(_plain(figures), indent=2, allow_nan=False)
   files.write_text(path, text)
 
 
 def _plain(value):
-  """Dicts, lists and numbers as JSON knows them."""
+  """Dicts, lists and numbers that JSON has."""
   if isinstance(value, dict):
     return {name: _plain(item) for name, item in value.items()}
   if isinstance(value, np.ndarray):
@@ -114,47 +125,54 @@ def _plain(value):
   return value
 
 
+# Columns of a table that people read as something else.
+_ZONES = {"zone_true": "zone_true", "zone_predicted": "zone"}
+_RENAMED = {
+  "zone_probability": "confidence",
+  "day_true": "day_true",
+  "day_predicted": "day",
+  "date_error_days": "date_days",
+}
+
+
 def write_predictions(
-  examined: dict, train_km: np.ndarray, path: pathlib.Path
+  table: dict, train_km: np.ndarray, path: pathlib.Path
 ) -> None:
   """Writes a row a patch as Parquet, in the order of the split.
 
   Args:
-    examined: As of `compute`.
-    train_km: Likewise.
+    table: See `compute`.
+    train_km: Distance of each record to the nearest train place.
     path: The file.
   """
-  target = encodings.split_label(examined["label"])
   columns = {"record": np.arange(len(train_km))}
-  columns |= _lat_lon("true", encodings.coordinates_to_unit(target["coords"]))
-  columns |= _lat_lon("predicted", examined["place"])
-  for name, place in examined.get("places", {}).items():
-    columns |= _lat_lon(name, place)
-  for name in ("distance_km", "nll_nats", "credible_level", "is_land"):
-    if name in examined:
-      columns[name] = examined[name]
-  for i, percent in enumerate(metrics.REGIONS_PERCENT):
-    if "area_km2" in examined:
-      columns[f"area_{percent}_km2"] = examined["area_km2"][:, i]
+  for name, place in table.items():
+    if name == "place" or name.startswith("place_"):
+      short = name.removeprefix("place").removeprefix("_") or "predicted"
+      lat_deg, lon_deg = sphere.unit_to_latlon(place)
+      columns |= {f"lat_{short}": lat_deg, f"lon_{short}": lon_deg}
+  for i, percent in enumerate(coords.REGIONS_PERCENT):
+    if "area_km2" in table:
+      columns[f"area_{percent}_km2"] = table["area_km2"][:, i]
   columns["train_km"] = train_km
   zones = np.array(climate.ZONES)
+  if "zone" in table:
+    columns |= {name: zones[table[zone]] for name, zone in _ZONES.items()}
   columns |= {
-    "zone_true": zones[examined["zone_true"]],
-    "zone_predicted": zones[examined["zone"]],
-    "zone_probability": examined["confidence"],
-    "day_true": encodings.decode_day_of_year(target["date"]),
-    "day_predicted": examined["day"],
-    "date_error_days": examined["date_days"],
+    name: table[column] for name, column in _RENAMED.items() if column in table
   }
-  table = pyarrow.table(columns)
-  shares = pyarrow.FixedSizeListArray.from_arrays(
-    examined["climate_probs"].astype(np.float32).ravel(), len(climate.ZONES)
-  )
-  table = table.append_column("zone_probabilities", shares)
+  # All others of one value a patch, those of other tasks too.
+  taken = {*_ZONES.values(), *_RENAMED.values()}
+  columns |= {
+    name: value
+    for name, value in table.items()
+    if value.ndim == 1 and name not in taken
+  }
+  parquet_table = pyarrow.table(columns)
+  if "climate_probs" in table:
+    shares = pyarrow.FixedSizeListArray.from_arrays(
+      table["climate_probs"].astype(np.float32).ravel(), len(climate.ZONES)
+    )
+    parquet_table = parquet_table.append_column("zone_probabilities", shares)
   with files.atomic(path) as temporary:
-    parquet.write_table(table, temporary)
-
-
-def _lat_lon(name, place):
-  lat_deg, lon_deg = sphere.unit_to_latlon(place)
-  return {f"lat_{name}": lat_deg, f"lon_{name}": lon_deg}
+    parquet.write_table(parquet_table, temporary)

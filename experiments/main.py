@@ -21,6 +21,7 @@ from ml_collections import config_flags
 
 from experiments import command, reporting
 from geojax.training import loop, sharding
+from geojax.training import run as run_lib
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "The config file.", lock_config=True
@@ -54,7 +55,7 @@ def main(argv):
       )
     run = loop.train(_CONFIG.value, workdir)
     if not _LAST.value and run.best_step != int(run.state.step):
-      run = loop.load(workdir)
+      run = run_lib.load(workdir)
     reporting.write_report(run, workdir, "test")
 
 

@@ -2,13 +2,13 @@
 
 import pathlib
 
-import jax
 import numpy as np
 
 from data_prep import climate_maps
 from experiments import pictures
-from geojax import cell_regions, files, metrics, mixture, sphere
-from geojax.training import loop
+from geojax import files, tasks
+from geojax.tasks import coords
+from geojax.training import run as run_lib
 from geojax.views import report
 
 # Under 15 MB with patches of 128 x 128.
@@ -27,41 +27,17 @@ _CAPTIONS = {
   "curves": "Losses and validation's metrics over the steps",
   "examples": "Twelve patches from the smallest to the largest error",
 }
-_WHERE = (
-  ("median_km", "median distance, km"),
-  ("mean_km", "mean distance, km"),
-  *((f"acc@{km}km", f"share within {km} km") for km in metrics.RADII_KM),
-  ("geoscore", "GeoScore, 0 to 5000"),
-)
-_HEADLINE = (
-  *_WHERE,
-  ("nll_nats", "nll, nats; 0 is uniform"),
-  *(
-    (f"coverage@{p}%", f"truths in the {p} % region")
-    for p in metrics.REGIONS_PERCENT
-  ),
-  *(
-    (f"area@{p}%_km2", f"median area of the {p} % region, km²")
-    for p in metrics.REGIONS_PERCENT
-  ),
-  ("climate_accuracy", "climate, 31 zones"),
-  ("climate_top3", "climate, in the 3 likeliest zones"),
-  ("climate_class_accuracy", "climate, 6 classes"),
-  ("climate_macro_f1", "climate, macro F1"),
-  ("climate_ece", "climate, calibration error"),
-  ("date_mae_days", "day of year, mean error, days"),
-  ("date_median_days", "day of year, median error, days"),
-)
-_BY_GROUP = (
-  ("count", "patches"),
-  ("median_km", "median km"),
-  ("acc@750km", "within 750 km"),
-  ("nll_nats", "nll, nats"),
-  ("climate_accuracy", "zones right"),
-  ("date_mae_days", "date, days"),
-)
+# Columns of the tables by group, where the run has them, with short headings.
+_BY_GROUP = {
+  "count": "patches",
+  "median_km": "median km",
+  "acc@750km": "within 750 km",
+  "nll_nats": "nll, nats",
+  "climate_accuracy": "zones right",
+  "date_mae_days": "date, days",
+}
 # Of each baseline by group; metrics.json has the others.
-_BESIDE_BY_GROUP = "median_km"
+_OF_BASELINES = "median_km"
 _KINDS = {
   "latitude": "By latitude",
   "climate": "By climate class",
@@ -71,27 +47,27 @@ _KINDS = {
 
 
 def write(
-  run: loop.Run,
-  variables: dict,
-  examined: dict,
-  found: dict,
-  beside: dict,
+  run: run_lib.Run,
+  table: dict,
+  figures: dict,
+  baselines: dict,
+  reader: pictures.PatchReader,
   split: str,
-  folder: pathlib.Path,
   path: pathlib.Path,
 ) -> None:
-  """Writes report.html.
+  """Writes a report as one page.
 
   Args:
     run: A trained run.
-    variables: Its `state.evaluated`, on the host.
-    examined: As of `examine.make_examine`.
-    found: As of `figures.compute`.
-    beside: Metrics by name, by name of the baseline.
+    table: A table of the split.
+    figures: See `figures.compute`.
+    baselines: Metrics by name, by name of the baseline.
+    reader: Of the split.
     split: Name of the split.
-    folder: Where the split's pictures are, but for the curves.
-    path: The file, beside the curves.
+    path: The file. The curves are in its folder, the split's other pictures in
+      `eval/<split>` below it.
   """
+  folder = path.parent / "eval" / split
   shown = [
     ((path.parent if name == "curves" else folder) / f"{name}.png", text)
     for name, text in _CAPTIONS.items()
@@ -99,42 +75,46 @@ def write(
   html = report.render(
     title=f"geojax: {path.parent.resolve().name}, {split} split",
     summary=(
-      f"{found['count']:,.0f} land patches of {run.config.data.name} at places"
-      f" that training never saw, after {int(run.state.step):,} steps."
+      f"{table['is_land'].sum():,} land patches of {run.config.data.name} at"
+      f" places that training never saw, after {int(run.state.step):,} steps."
     ),
-    headline=_headline(found, beside),
-    tables=[*_decoders(found), *_doubt(found), *_groups(found, beside)],
+    headline=_headline(run, figures, baselines),
+    tables=[
+      *_decoders(figures),
+      *_calibration(run, figures),
+      *_groups(run, figures, baselines),
+    ],
     pictures=[
       (text, picture.read_bytes())
       for picture, text in shown
       if picture.exists()
     ],
     config=run.config.to_dict(),
-    patches=_describe_patches(run, variables, examined, split),
+    patches=_describe_patches(table, reader),
     climate_map=climate_maps.load().zones,
   )
   files.write_text(path, html)
 
 
-def _headline(found, beside):
-  intervals = found["intervals"]
+def _headline(run, figures, baselines):
+  intervals = figures["intervals"]
   rows = []
-  for key, name in _HEADLINE:
-    if key not in found:
-      continue
-    others = (_number(column.get(key)) for column in beside.values())
-    interval = _interval(intervals.get(key))
-    rows.append((name, (_number(found[key]), interval, *others)))
+  for metric in tasks.all_metrics(run.tasks):
+    if metric.name in figures and metric.in_report:
+      value = _number(figures[metric.name])
+      others = (_number(b.get(metric.name)) for b in baselines.values())
+      interval = _interval(intervals.get(metric.name))
+      rows.append((metric.title, (value, interval, *others)))
   return report.Table(
     title="Over land patches; intervals hold 95 %, drawn by place",
     corner="metric",
-    columns=("this run", "95 %", *beside),
+    columns=("this run", "95 %", *baselines),
     rows=tuple(rows),
   )
 
 
-def _decoders(found):
-  decoders = found.get("decoders")
+def _decoders(figures):
+  decoders = figures.get("decoders")
   if not decoders:
     return
   yield report.Table(
@@ -142,52 +122,63 @@ def _decoders(found):
     corner="metric",
     columns=tuple(name.replace("_", " ") for name in decoders),
     rows=tuple(
-      (name, tuple(_number(decoder[key]) for decoder in decoders.values()))
-      for key, name in _WHERE
+      (
+        metric.title,
+        tuple(_number(decoder[metric.name]) for decoder in decoders.values()),
+      )
+      for metric in coords.METRICS
+      if metric.name in next(iter(decoders.values()))
     ),
   )
 
 
-def _doubt(found):
-  doubt = found.get("doubt")
-  if not doubt:
+def _calibration(run, figures):
+  found = figures.get("calibration")
+  if not found:
     return
-  kinds = doubt["as_configured"], doubt["fitted"]
-  names = [key for key in kinds[0] if key != "curve"]
-  labels = dict(_HEADLINE) | {
-    "coverage_error": "mean gap between coverage and level"
-  }
+  kinds = found["as_configured"], found["fitted"]
+  titles = {metric.name: metric.title for metric in coords.DENSITY_METRICS}
+  titles["coverage_error"] = "mean gap between coverage and level"
   yield report.Table(
     title="Calibration by temperature, fitted on validation",
     corner="metric",
     columns=(
-      f"configured, {doubt['temperature']:.2f}",
-      f"fitted, {doubt['fitted_temperature']:.2f}",
+      f"configured, {run.config.mixture.temperature:.2f}",
+      f"fitted, {found['fitted_temperature']:.2f}",
     ),
     rows=tuple(
-      (labels[key], tuple(_number(kind[key]) for kind in kinds))
-      for key in names
+      (title, tuple(_number(kind[name]) for kind in kinds))
+      for name, title in titles.items()
     ),
   )
 
 
-def _groups(found, beside):
-  for kind, groups in found["groups"].items():
+def _groups(run, figures, baselines):
+  headings = {
+    name: heading for name, heading in _BY_GROUP.items() if name in figures
+  } | {
+    metric.name: metric.title
+    for task in run.tasks
+    if task.name not in ("coords", "climate", "date")
+    for metric in task.metrics
+    if metric.headline
+  }
+  for kind, groups in figures["groups"].items():
     yield report.Table(
       title=f"{_KINDS[kind]}; median km with the interval that holds 95 %",
       corner="group",
       columns=(
-        *(name for _, name in _BY_GROUP),
-        *(f"median km, {baseline}" for baseline in beside),
+        *headings.values(),
+        *(f"median km, {baseline}" for baseline in baselines),
       ),
       rows=tuple(
         (
           name,
           (
-            *(_in_group(group, key) for key, _ in _BY_GROUP),
+            *(_in_group(group, key) for key in headings),
             *(
-              _number(baseline["groups"][kind][name][_BESIDE_BY_GROUP])
-              for baseline in beside.values()
+              _number(baseline["groups"][kind][name].get(_OF_BASELINES))
+              for baseline in baselines.values()
             ),
           ),
         )
@@ -203,40 +194,35 @@ def _in_group(group, key):
   return text
 
 
-def _describe_patches(run, variables, examined, split):
+def _describe_patches(table, reader):
   """What the page shows of patches of land, evenly out of all."""
-  land = np.flatnonzero(examined["is_land"])
+  if not pictures.shows_patches(table):
+    return []
+  counts = table["coords_counts"] & table["date_counts"]
+  land = np.flatnonzero(counts & table["climate_counts"])
   spread = np.linspace(0, len(land) - 1, min(_NUM_PATCHES, len(land)))
   records = land[np.round(spread).astype(int)]
-  flat = {k: v for k, v in examined.items() if isinstance(v, np.ndarray)}
-  components = variables["params"]["mixture"]
-  cells = sphere.equal_area_grid(report.NUM_CELLS).astype(np.float32)
-  draw_map = jax.jit(mixture.probability_map)
-  read_closer = pictures.make_read_closer(run, variables, split)
   described = []
   for start in range(0, len(records), _CHUNK):
     chunk = records[start : start + _CHUNK]
-    closer = read_closer(chunk)
-    cell_levels = None
-    if components:
-      probability = np.asarray(
-        draw_map(closer["logits"], **components, cells=cells), np.float64
-      )
-      cell_levels = cell_regions.cell_levels(probability)
+    images = reader.images(chunk)
+    levels = None
+    if reader.mixture:
+      levels = reader.cell_levels(reader.logits(chunk), report.NUM_CELLS)
     for i, record in enumerate(chunk):
       regions = {}
-      if components:
+      if levels is not None:
         regions = {
-          "cell_levels": cell_levels[i],
-          "areas_km2": flat["area_km2"][record],
-          "true_level": float(flat["credible_level"][record]),
+          "cell_levels": levels[i],
+          "areas_km2": table["area_km2"][record],
+          "true_level": float(table["credible_level"][record]),
         }
       described.append(
         report.describe_patch(
           record=int(record),
-          image=closer["image"][i],
-          prediction=pictures.what_was_said(flat, record),
-          climate_probs=flat["climate_probs"][record],
+          image=images[i],
+          prediction=pictures.describe(table, record),
+          climate_probs=table["climate_probs"][record],
           **regions,
         )
       )

@@ -1,5 +1,6 @@
 """The pictures of a run on a split: which arrays each of them shows."""
 
+import functools
 import pathlib
 
 import jax
@@ -7,180 +8,194 @@ import numpy as np
 
 from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
-from geojax.training import loop
-from geojax.training import step as step_lib
+from geojax.training import evaluate, sharding
+from geojax.training import run as run_lib
 from geojax.views import charts, maps, patches, plots
 
 _NUM_EXAMPLES = 12
 _NUM_CELLS = 65_536
 _TILE_KM = 55
-_BATCH = 64
 # Bands of red, green and blue, by the names that data sets give them.
 _COLOURS = (("red", "green", "blue"), ("B04", "B03", "B02"))
 
 
 def draw(
-  run: loop.Run,
-  variables: dict,
-  examined: dict,
+  run: run_lib.Run,
+  table: dict,
   train_km: np.ndarray,
-  found: dict,
-  split: str,
+  figures: dict,
+  reader: "PatchReader",
   folder: pathlib.Path,
 ) -> None:
-  """Draws every picture of a split.
+  """Draws every picture that the tasks of a run allow.
 
   Args:
     run: A trained run.
-    variables: Its `state.evaluated`, on the host.
-    examined: As of `examine.make_examine`.
+    table: A table of the split.
     train_km: Distance of each record to the nearest train place.
-    found: As of `figures.compute`.
-    split: Name of the split.
+    figures: See `figures.compute`.
+    reader: Of the split.
     folder: Where the pictures go.
   """
   zones = climate_maps.load().zones
-  land = {
-    name: value[examined["is_land"]]
-    for name, value in examined.items()
-    if isinstance(value, np.ndarray)
-  }
-  land["record"] = np.flatnonzero(examined["is_land"])
-  true = encodings.split_label(land["label"])
-  place_true = encodings.coordinates_to_unit(true["coords"])
-  day_true = encodings.decode_day_of_year(true["date"])
-  lat_deg, _ = encodings.decode_coordinates(true["coords"])
-  curves = {
-    f"temperature {temperature:.2f}, {name}": (
-      found["doubt"][key]["curve"]["mass"],
-      found["doubt"][key]["curve"]["coverage"],
-    )
-    for key, name, temperature in _temperatures(found)
-  }
-  figures = {
-    "overview": plots.prediction_overview(
-      place_true=place_true,
-      place_predicted=land["place"],
-      **found["confusion"],
-      day_true=day_true,
-      day_predicted=land["day"],
-      climate_map=zones,
-    ),
-    "errors": maps.error_map(
-      place_true=place_true, place_predicted=land["place"], climate_map=zones
-    ),
-    "confusion": charts.confusion_matrices(**found["confusion"]),
-    "error_against": charts.error_against(
-      lat_deg=lat_deg,
-      train_km=train_km[examined["is_land"]],
-      distance_km=land["distance_km"],
-    ),
-    "days": charts.day_circle(
-      day_true=day_true, day_predicted=land["day"], lat_deg=lat_deg
-    ),
-    "reliability": charts.reliability(
-      curves=curves, climate_curve=found["climate_reliability"]
-    ),
-  }
-  order = np.argsort(land["distance_km"])
-  spread = np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order)))
-  chosen = order[np.round(spread).astype(int)]
-  read_closer = make_read_closer(run, variables, split)
-  closer = read_closer(land["record"][chosen])
-  figures["examples"] = patches.example_patches(
-    images=closer["image"],
-    predictions=[what_was_said(land, i) for i in chosen],
+  has = {task.name for task in run.tasks}
+  # Where every task counts that a picture shows.
+  counts = functools.reduce(
+    np.logical_and, [table[f"{name}_counts"] for name in has], table["is_land"]
   )
-  components = variables["params"]["mixture"]
-  if components:
-    figures["centers"] = _centers(components, zones)
-    figures["map_patch"], figures["map_tile"] = _globes(
-      components, read_closer, land, place_true, zones
+  land = {name: value[counts] for name, value in table.items()}
+  land["record"] = np.flatnonzero(counts)
+  if not counts.any():
+    return
+  drawn = {}
+  if "confusion" in figures:
+    drawn["confusion"] = charts.confusion_matrices(**figures["confusion"])
+    drawn["reliability"] = charts.reliability(
+      curves=_coverage_curves(run, figures),
+      climate_curve=figures["climate_reliability"],
     )
-  for name, figure in figures.items():
+  if "place" in land:
+    lat_deg, _ = encodings.decode_coordinates(land["coords"])
+    places = {
+      "place_true": land["place_true"],
+      "place_predicted": land["place"],
+      "climate_map": zones,
+    }
+    drawn["errors"] = maps.error_map(**places)
+    drawn["error_against"] = charts.error_against(
+      lat_deg=lat_deg,
+      train_km=train_km[counts],
+      distance_km=land["distance_km"],
+    )
+  if {"place", "day"} <= set(land):
+    days = {"day_true": land["day_true"], "day_predicted": land["day"]}
+    drawn["days"] = charts.day_circle(**days, lat_deg=lat_deg)
+  if shows_patches(table):
+    drawn["overview"] = plots.prediction_overview(
+      **places, **days, **figures["confusion"]
+    )
+    order = np.argsort(land["distance_km"])
+    spread = np.linspace(0, len(order) - 1, min(_NUM_EXAMPLES, len(order)))
+    chosen = order[np.round(spread).astype(int)]
+    drawn["examples"] = patches.example_patches(
+      images=reader.images(land["record"][chosen]),
+      predictions=[describe(land, i) for i in chosen],
+    )
+  if reader.mixture:
+    drawn["centers"] = _centers(reader.mixture, zones)
+    drawn["map_patch"], drawn["map_tile"] = _globes(reader, land, zones)
+  for name, figure in drawn.items():
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
 
 
-def what_was_said(examined: dict, index: int) -> dict:
-  """What was said of one patch, as `patches.example_patches` takes it.
+def shows_patches(table: dict) -> bool:
+  """Whether a table has all that a picture of a patch is captioned with."""
+  return {"place", "zone", "day"} <= set(table)
+
+
+def describe(table: dict, index: int) -> dict:
+  """Describes one patch for `patches.example_patches`.
 
   Args:
-    examined: As of `examine.make_examine`, arrays alone.
+    table: A table of the split.
     index: Row of the patch.
 
   Returns:
     A dict of Python numbers.
   """
-  true = encodings.split_label(examined["label"][index])
-  lat_true, lon_true = encodings.decode_coordinates(true["coords"])
-  lat_predicted, lon_predicted = sphere.unit_to_latlon(examined["place"][index])
+  lat_true, lon_true = encodings.decode_coordinates(table["coords"][index])
+  lat_predicted, lon_predicted = sphere.unit_to_latlon(table["place"][index])
   return {
     "lat_true": float(lat_true),
     "lon_true": float(lon_true),
     "lat_predicted": float(lat_predicted),
     "lon_predicted": float(lon_predicted),
-    "distance_km": float(examined["distance_km"][index]),
-    "zone_true": int(examined["zone_true"][index]),
-    "zone_predicted": int(examined["zone"][index]),
-    "zone_probability": float(examined["confidence"][index]),
-    "day_true": float(encodings.decode_day_of_year(true["date"])),
-    "day_predicted": float(examined["day"][index]),
+    "distance_km": float(table["distance_km"][index]),
+    "zone_true": int(table["zone_true"][index]),
+    "zone_predicted": int(table["zone"][index]),
+    "zone_probability": float(table["confidence"][index]),
+    "day_true": float(table["day_true"][index]),
+    "day_predicted": float(table["day"][index]),
   }
 
 
-def make_read_closer(run: loop.Run, variables: dict, split: str):
-  """Makes the function that reads some records and predicts them in full.
+class PatchReader:
+  """Reads patches of a split, and predicts their mixtures in this process.
 
-  Args:
-    run: A trained run.
-    variables: Its `state.evaluated`, on the host.
-    split: Name of the split.
-
-  Returns:
-    A function of indices in the split. It returns a dict of `image`, uint8 red,
-    green and blue (or the first band thrice) `[count, height, width, 3]`; and,
-    of a mixture, `logits` at the config's temperature, `[count, centers]`.
+  Attributes:
+    mixture: `mu` and `log_kappa` of the run's mixture, or empty.
   """
-  dataset = run.dataset
-  source = dataset.source(split)
-  bands = list(dataset.bands)
-  names = next(
-    (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
-  )
-  shown = [bands.index(name) for name in names]
-  forward = jax.jit(
-    step_lib.make_forward(
-      run.config, offset=dataset.offset, divisor=dataset.divisor
+
+  def __init__(self, run: run_lib.Run, variables: dict, split: str):
+    """See the class.
+
+    Args:
+      run: A trained run.
+      variables: Its `state.evaluated`, on the host.
+      split: Name of the split.
+    """
+    self._source = run.dataset.source(split)
+    bands = list(run.dataset.bands)
+    names = next(
+      (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
     )
-  )
+    self._shown = [bands.index(name) for name in names]
+    self.mixture = {}
+    for task in run.tasks:
+      head = variables["params"]["model"][task.name]
+      if "mu" in head:
+        self.mixture = {name: head[name] for name in ("mu", "log_kappa")}
+    table = evaluate.make_table(
+      run.config,
+      run.tasks,
+      run.dataset,
+      sharding.local_mesh(),
+      columns=("logits",),
+    )
+    self._table = functools.partial(table, variables, split)
+    self._map = jax.jit(mixture.probability_map)
 
-  def predict(images):
-    # Batches of one size, so that it is compiled once.
-    filled = np.resize(images, (_BATCH, *images.shape[1:]))
-    logits = forward(variables, filled)["coords"][: len(images)]
-    return np.float32(logits / run.config.mixture.temperature)
+  def images(self, records):
+    """Returns records in true colour, uint8, `[count, height, width, 3]`."""
+    images = self._source.read(records)["image"]
+    return patches.true_colour(images[..., self._shown])
 
-  def read_closer(records):
-    images = source.read(records)["image"]
-    closer = {"image": patches.true_colour(images[..., shown])}
-    if variables["params"]["mixture"]:
-      parts = range(0, len(images), _BATCH)
-      closer["logits"] = np.concatenate(
-        [predict(images[start : start + _BATCH]) for start in parts]
-      )
-    return closer
+  def logits(self, records):
+    """Returns logits of records at the config's temperature."""
+    return self._table(records=records)["logits"]
 
-  return read_closer
+  def cell_levels(self, logits, num_cells):
+    """Returns credible levels of cells of the sphere, `[count, num_cells]`.
+
+    Args:
+      logits: Shape `[count, centers]`.
+      num_cells: Number of cells of `sphere.equal_area_grid`.
+    """
+    cells = sphere.equal_area_grid(num_cells).astype(np.float32)
+    probability = self._map(logits, **self.mixture, cells=cells)
+    return cell_regions.cell_levels(np.asarray(probability, np.float64))
 
 
-def _temperatures(found):
-  doubt = found.get("doubt")
-  if doubt is None:
-    return []
-  return [
-    ("as_configured", "as configured", doubt["temperature"]),
-    ("fitted", "fitted on validation", doubt["fitted_temperature"]),
-  ]
+def _coverage_curves(run, figures):
+  """Coverage by mass under both temperatures, by title."""
+  found = figures.get("calibration")
+  if found is None:
+    return {}
+  temperatures = {
+    "as_configured": run.config.mixture.temperature,
+    "fitted": found["fitted_temperature"],
+  }
+  titles = {
+    "as_configured": "as configured",
+    "fitted": "fitted on validation",
+  }
+  return {
+    f"temperature {temperature:.2f}, {titles[key]}": (
+      found[key]["curve"]["mass"],
+      found[key]["curve"]["coverage"],
+    )
+    for key, temperature in temperatures.items()
+  }
 
 
 def _centers(components, zones):
@@ -196,31 +211,26 @@ def _centers(components, zones):
   )
 
 
-def _globes(components, read_closer, land, place_true, zones):
+def _globes(reader, land, zones):
   """Probability maps: of the patch of median error, and of its tile."""
   order = np.argsort(land["distance_km"])
   patch = order[len(order) // 2]
+  place_true = land["place_true"]
   near = sphere.great_circle_km(place_true, place_true[patch]) <= _TILE_KM
   tile = np.flatnonzero(near)[:1000]
-  cells = sphere.equal_area_grid(_NUM_CELLS).astype(np.float32)
-  draw_map = jax.jit(mixture.probability_map)
   figures = []
   for rows, title in (
     ([patch], f"One patch, error {land['distance_km'][patch]:,.0f} km"),
     (tile, f"{len(tile)} patches within {_TILE_KM} km, mean of their maps"),
   ):
-    logits = read_closer(land["record"][rows])["logits"]
-    mean = mixture.mean_logits(logits)
-    probability = np.asarray(
-      draw_map(mean, **components, cells=cells)[0], np.float64
-    )
+    mean = mixture.mean_logits(reader.logits(land["record"][rows]))
     figures.append(
       maps.probability_map(
-        cell_levels=cell_regions.cell_levels(probability),
+        cell_levels=reader.cell_levels(mean, _NUM_CELLS)[0],
         climate_map=zones,
         place_true=place_true[patch],
         place_predicted=land["place"][patch] if len(rows) == 1 else None,
-        centers=np.asarray(components["mu"], np.float64),
+        centers=np.asarray(reader.mixture["mu"], np.float64),
         weights=np.exp(np.asarray(mean[0], np.float64)),
         title=title,
       )

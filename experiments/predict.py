@@ -1,4 +1,4 @@
-"""Asks a trained run where, in which climate and when tiles were seen.
+"""Predicts where, in which climate and when tiles were acquired.
 
   python experiments/predict.py --workdir=DIR TILE [TILE ...] --output=OUT
 
@@ -19,7 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 from absl import app, flags
 
-from experiments import command, tile_batch
+from experiments import command, tile_files
 from geojax import predict
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
@@ -55,7 +55,7 @@ def main(argv):
   with command.running(argv[:1]):
     if len(argv) < 2:
       raise app.UsageError("no tile given")
-    told, errors = tile_batch.predict_tiles(
+    written, errors = tile_files.predict_tiles(
       predict.load(
         _WORKDIR.value, batch_size=_BATCH_SIZE.value, last=_LAST.value
       ),
@@ -65,12 +65,12 @@ def main(argv):
       how=_COMBINE.value,
       num_independent=_NUM_INDEPENDENT.value,
     )
-  for folder, found in told.items():
-    print(tile_batch.one_line(folder, found))
+  for folder, described in written.items():
+    print(tile_files.one_line(folder, described))
   for error in errors:
     print(f"predict.py: {error}", file=sys.stderr)
   if errors:
-    sys.exit(3 if told else 1)
+    sys.exit(3 if written else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a run ends in: figures beside three baselines, rows, pictures."""
+"""The report at the end of a run: figures, baselines, rows, pictures."""
 
 import pathlib
 import time
@@ -7,28 +7,15 @@ import jax
 import numpy as np
 
 from experiments import figures, page, pictures
-from geojax import baselines, encodings, groups
-from geojax.training import examine, logs, loop, pipeline, sharding
+from geojax import encodings, tasks
+from geojax.evaluation import baselines, groups, metrics
+from geojax.training import dataset as dataset_lib
+from geojax.training import evaluate, logs, sharding, statistics
+from geojax.training import run as run_lib
 from geojax.views import plots
 
-# metrics.json has more radii than a terminal has lines.
-_TABLE_KM = (1, 25, 200, 750, 2500)
 
-# Name in metrics.json, what it is, and whether more is better.
-_ROWS = (
-  ("median_km", "median distance, km", False),
-  ("mean_km", "mean distance, km", False),
-  *((f"acc@{km}km", f"share within {km} km", True) for km in _TABLE_KM),
-  ("geoscore", "GeoScore, 0 to 5000", True),
-  ("nll_nats", "nll, nats; 0 is uniform", False),
-  ("climate_accuracy", "climate, 31 zones", True),
-  ("climate_class_accuracy", "climate, 6 classes", True),
-  ("climate_macro_f1", "climate, macro F1", True),
-  ("date_mae_days", "day of year, mean error", False),
-)
-
-
-def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
+def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   """Evaluates a run: writes figures, rows and pictures, prints the table.
 
   Of several processes all evaluate, and the first one writes.
@@ -39,49 +26,51 @@ def write_report(run: loop.Run, workdir: pathlib.Path, split: str) -> None:
     split: Name of a split.
   """
   clock = _Clock()
-  mesh = sharding.create_mesh(run.config.model_devices)
+  common = (run.config, run.tasks, run.dataset, run.mesh)
   variables = run.state.evaluated
-  temperature, by_temperature = examine.fit_temperature(
-    run.config, run.dataset, mesh, variables
+  fitted = evaluate.fit_tasks(*common, variables)
+  decoders = [
+    name
+    for task in run.tasks
+    for name in task.on_request
+    if name.startswith("place_")
+  ]
+  table = evaluate.make_table(*common, extra=decoders)(
+    variables, split, fitted=fitted
   )
-  examined = examine.make_examine(run.config, run.dataset, mesh)(
-    variables, split, temperature
-  )
-  variables = sharding.on_host(variables, mesh)
+  variables = sharding.on_host(variables, run.mesh)
   if jax.process_index():
     return
   clock.lap("forward passes, decoders and regions")
-  beside, train_km = compute_baselines(run.dataset, split)
+  compared, train_km = compute_baselines(run.tasks, run.dataset, split, table)
   clock.lap("baselines")
-  found = figures.compute(examined, train_km)
-  if temperature is not None:
-    found["doubt"]["temperature"] = run.config.mixture.temperature
-    found["doubt"]["fitted_temperature"] = temperature
-    found["doubt"]["validation_nll_nats"] = by_temperature
+  found = figures.compute(table, run.tasks, fitted, train_km)
   clock.lap("figures")
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)
   step = int(run.state.step)
   figures.write_json(
-    {"step": step, **found, "baselines": beside}, folder / "metrics.json"
+    {"step": step, **found, "baselines": compared}, folder / "metrics.json"
   )
-  figures.write_predictions(examined, train_km, folder / "predictions.parquet")
-  pictures.draw(run, variables, examined, train_km, found, split, folder)
-  plots.training_curves(logs.read_metrics(workdir)).savefig(
-    workdir / "curves.png", dpi=110
-  )
+  figures.write_predictions(table, train_km, folder / "predictions.parquet")
+  reader = pictures.PatchReader(run, variables, split)
+  pictures.draw(run, table, train_km, found, reader, folder)
+  plots.training_curves(
+    logs.read_metrics(workdir), curve_panels(run.tasks)
+  ).savefig(workdir / "curves.png", dpi=110)
   clock.lap("pictures")
   name = "report.html" if split == "test" else f"report_{split}.html"
-  path = workdir / name
-  page.write(run, variables, examined, found, beside, split, folder, path)
+  page.write(run, table, found, compared, reader, split, workdir / name)
   clock.lap("report")
-  print(closing_table(found, beside, split, run.described_step))
+  num_land = int(table["is_land"].sum())
+  print(f"{split} split, {num_land:,} land patches; {run.described_step}")
+  print(closing_table(run.tasks, {"this run": found, **compared}))
   print(clock.read())
-  print(f"metrics, predictions and pictures: {folder}; all of it: {path}")
+  print(f"metrics, predictions and pictures: {folder}; all: {workdir / name}")
 
 
 class _Clock:
-  """Says what the time went to."""
+  """Measures what the time goes to."""
 
   def __init__(self):
     self._start = time.perf_counter()
@@ -96,74 +85,114 @@ class _Clock:
     return "; ".join(self._laps)
 
 
-def compute_baselines(dataset: pipeline.Dataset, split: str):
+def curve_panels(task_list):
+  """Chooses the panels of `plots.training_curves`.
+
+  Args:
+    task_list: The tasks of a run.
+
+  Returns:
+    A tuple of split, names and title per panel: losses, and of each task the
+    headline metrics in the unit of its first one.
+  """
+  names = ("loss", *(task.name for task in task_list))
+  panels = [("train", names, "loss, train")]
+  for task in task_list:
+    shown = [metric for metric in task.metrics if metric.headline]
+    if shown:
+      unit = shown[0].unit
+      names = tuple(m.name for m in shown if m.unit == unit)
+      title = f"{task.name}, {unit}" if unit else task.name
+      panels.append(("validation", names, f"{title}, validation"))
+  return panels
+
+
+def compute_baselines(
+  task_list, dataset: dataset_lib.Dataset, split: str, table: dict
+):
   """Computes the three baselines on a split.
 
   Args:
+    task_list: The tasks of a run.
     dataset: A built data set.
     split: Name of a split.
+    table: A table of it, for its labels.
 
   Returns:
-    Metrics by name, and `groups` of them, by name of the baseline; and the
-    distance of each record of the split to the nearest train place on land.
+    Metrics by name, and `groups` of them, by name of the baseline, none where
+    no place is known; and the distance of each record of the split to the
+    nearest place of the train sample.
   """
-  train, validation, test = (
-    _band_statistics(dataset, name) for name in ("train", "validation", split)
+  labels = {name: table[name] for name in encodings.LABELS if name in table}
+  unknown = np.full(len(table["is_land"]), np.nan)
+  if labels.keys() < encodings.LABELS.keys():
+    return {}, unknown
+  train, validation = (
+    statistics.sample(dataset, name) for name in ("train", "validation")
   )
-  is_sea = encodings.is_sea_patch(train[1][:, encodings.CLIMATE])
+  known = encodings.known_rows(train)["coords"]
   train_km = groups.distance_to_train_km(
-    _places(test[1]), _places(train[1][~is_sea])
+    encodings.coordinates_to_unit(np.float64(labels["coords"])),
+    encodings.coordinates_to_unit(np.float64(train["coords"][known])),
   )
-  masks = groups.masks(test[1], train_km)
-  return {
-    "nearest patch": baselines.nearest_patch(train, validation, test, masks),
-    "best constant": baselines.best_constant(
-      train[1], validation[1], test[1], masks
+  geographic = [
+    task for task in task_list if task.name in ("coords", "climate", "date")
+  ]
+  listed = tasks.all_metrics(geographic)
+
+  def summarize(labels, answers):
+    compared = tasks.compare(geographic, labels, answers)
+    return lambda mask: metrics.summarize(compared, listed, mask)
+
+  whole = statistics.sample(dataset, split, at_most=len(unknown))
+  splits = train, validation, labels
+  found = {
+    "nearest patch": baselines.nearest_patch(
+      train, validation, {**labels, "bands": whole["bands"]}, summarize
     ),
-    "uniform": baselines.uniform(test[1], masks),
-  }, train_km
+    "best constant": baselines.best_constant(*splits, summarize, listed),
+    "uniform": baselines.uniform(labels),
+  }
+  masks = groups.masks(labels, train_km)
+
+  def everywhere(over):
+    by_group = {
+      kind: {
+        name: over(mask)
+        for name, mask in named.items()
+        if np.any(mask & table["is_land"])
+      }
+      for kind, named in masks.items()
+    }
+    return {**over(None), "groups": by_group}
+
+  return {name: everywhere(over) for name, over in found.items()}, train_km
 
 
-def _places(labels):
-  return encodings.coordinates_to_unit(labels[:, encodings.COORDS])
-
-
-def _band_statistics(dataset, split):
-  """Means and deviations of the bands, and labels, of a split's patches."""
-  features, labels = [], []
-  for batch in pipeline.eval_batches(dataset.source(split), batch_size=1024):
-    mask = batch["mask"]
-    features.append(baselines.band_statistics(batch["image"])[mask])
-    labels.append(batch["label"][mask])
-  return np.concatenate(features), np.concatenate(labels)
-
-
-def closing_table(found: dict, beside: dict, split: str, step: str) -> str:
-  """Sets a run's metrics beside the baselines'.
+def closing_table(task_list, columns: dict) -> str:
+  """Formats the headline metrics of a run and of the baselines.
 
   Args:
-    found: Metrics by name.
-    beside: Metrics by name, by name of the baseline.
-    split: Name of the split.
-    step: Which checkpoint it is, in words.
+    task_list: The tasks of the run.
+    columns: Metrics by name, by heading of the column.
 
   Returns:
     Lines of text; a star marks the best of a row.
   """
-  columns = {"this run": found, **beside}
-  lines = [
-    f"{split} split, {found['count']:,.0f} land patches; {step}",
-    f"{'':<26}" + "".join(f"{name:>16}" for name in columns),
-  ]
-  for key, name, more_is_better in _ROWS:
-    values = [column.get(key, np.nan) for column in columns.values()]
+  listed = [m for m in tasks.all_metrics(task_list) if m.headline]
+  width = max((len(metric.title) + 2 for metric in listed), default=0)
+  lines = [" " * width + "".join(f"{name:>16}" for name in columns)]
+  for metric in listed:
+    values = [found.get(metric.name, np.nan) for found in columns.values()]
     if np.all(np.isnan(values)):
       continue
-    best = np.nanmax(values) if more_is_better else np.nanmin(values)
+    best = np.nanmax(values) if metric.higher_is_better else np.nanmin(values)
     cells = [
       f"{_number(value)}{'*' if value == best else ' '}" for value in values
     ]
-    lines.append(f"{name:<26}" + "".join(f"{cell:>16}" for cell in cells))
+    lines.append(
+      f"{metric.title:<{width}}" + "".join(f"{cell:>16}" for cell in cells)
+    )
   return "\n".join(lines)
 
 

@@ -1,13 +1,17 @@
-"""What a predicted tile leaves: JSON, a picture, a GeoTIFF of climate zones."""
+"""Predicts tiles, each to files: JSON, a picture, a GeoTIFF of zones."""
 
 import datetime
 import json
 import math
+import pathlib
 
 import numpy as np
+import tqdm
 
-from data_prep import climate_maps, tile_writer
+from data_prep import climate_maps, tile_patches, tile_writer, tiles, unseen
+from experiments import tile_predictions
 from geojax import cell_regions, climate, encodings, files, predict, sphere
+from geojax.training.errors import ConfigError
 from geojax.views import patches, tile_plots
 
 JSON, PICTURE, ZONES = "prediction.json", "prediction.png", "climate_zones.tif"
@@ -17,132 +21,209 @@ _NO_PATCH = 255
 _MAPPED_SIDE = 300
 
 
-def write(folder, found, config, *, how, num_independent) -> dict:
-  """Writes the three files of a tile.
+def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
+  """Predicts tiles one by one; one that fails does not stop the others.
+
+  Args:
+    predictor: See `geojax.predict.load`.
+    inputs: Files and folders.
+    output: Folder to write to.
+    stride: Pixels from one patch to the next, None for a patch's size.
+    **combine: `how` and `num_independent`, see `Predictor.combine`.
+
+  Returns:
+    What `prediction.json` holds, by the folder each was written to, and a list
+    of `tiles.TileError`.
+
+  Raises:
+    ConfigError: The run's patches are not cut from a known kind of tiles.
+  """
+  try:
+    config = unseen.whole_tile_config(
+      predictor.data.name, predictor.data.settings, stride
+    )
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
+  written, errors, taken = {}, [], set()
+  with (
+    tqdm.tqdm(total=len(inputs), unit="tile", disable=None) as tile_bar,
+    tqdm.tqdm(unit="patch", position=1, leave=False, disable=None) as bar,
+  ):
+    for path in map(pathlib.Path, inputs):
+      tile_bar.set_description(path.name[:40])
+      with tiles.collect_errors(errors, path):
+        for tile_path in unseen.make_tiles(path, config, output / "tiles"):
+          folder = output / tile_path.stem
+          if folder in taken:
+            raise tiles.TileError(path, f"{folder} is another tile's; left out")
+          taken.add(folder)
+          opened = tile_patches.open_tile(tile_path, config)
+          bar.reset(total=len(opened.chosen.rows))
+          tile = tile_predictions.predict_tile(
+            predictor, opened, progress=bar.update, **combine
+          )
+          written[folder] = write(folder, tile, config, **combine)
+      tile_bar.update()
+  return written, errors
+
+
+def one_line(folder, described) -> str:
+  """Formats the closing line of a tile.
+
+  Args:
+    folder: Where its files are.
+    described: See `describe`.
+
+  Returns:
+    A line of text.
+  """
+  parts = []
+  if where := described.get("where"):
+    parts.append(
+      f"{where['lat']:.1f} N {where['lon']:.1f} E,"
+      f" {where['truth']['distance_km']:,.0f} km off"
+    )
+  if when := described.get("when"):
+    error = when["truth"]["error_days"]
+    parts.append(f"day {when['day']:.0f}, {error:.0f} off")
+  if predicted := described.get("climate", {}).get("predicted"):
+    zone, share = next(iter(predicted["zones"].items()))
+    parts.append(f"{zone} {100 * share:.0f} %")
+  return f"{folder}: {'; '.join(parts)}"
+
+
+def write(folder, tile, config, *, how, num_independent) -> dict:
+  """Writes the files of a tile.
 
   Args:
     folder: Where to write them; made if missing.
-    found: A `tile_predictions.TilePrediction`.
+    tile: A `tile_predictions.TilePrediction`.
     config: The `configs.GeoTilesConfig` its patches were cut by.
     how: How patches were combined, for the JSON.
-    num_independent: Likewise.
+    num_independent: The same, for "product".
 
   Returns:
     What the JSON holds.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  zones, grid = found.zone_grid(config.patches.stride)
-  tile_writer.write_codes(
-    folder / ZONES,
-    np.where(zones < 0, _NO_PATCH, zones).astype(np.uint8),
-    band="climate zone",
-    grid=grid,
-    date=found.patches.scene.date,
-    colors=climate.ZONE_COLORS,
-    no_data=_NO_PATCH,
-  )
-  draw(found, config, zones).savefig(folder / PICTURE, dpi=110)
-  combined = {"combined_by": how}
+  zones, grid = tile.zone_grid(config.patches.stride)
+  if zones is not None:
+    tile_writer.write_codes(
+      folder / ZONES,
+      np.where(zones < 0, _NO_PATCH, zones).astype(np.uint8),
+      band="climate zone",
+      grid=grid,
+      date=tile.patches.scene.date,
+      colors=climate.ZONE_COLORS,
+      no_data=_NO_PATCH,
+    )
+  if {"place", "date_mean", "climate_probs"} <= set(tile.tile.columns):
+    draw(tile, config, zones).savefig(folder / PICTURE, dpi=110)
+  described = {"tile": str(tile.patches.tile.path), "combined_by": how}
   if how == "product":
-    combined["num_independent"] = num_independent
-  told = {"tile": str(found.patches.tile.path), **combined}
-  told |= describe(found)
+    described["num_independent"] = num_independent
+  described |= describe(tile)
   # A line a key: to be read by eyes as well, and not ten times as long.
   lines = (
     f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
-    for key, value in told.items()
+    for key, value in described.items()
   )
   # Last, and whole: a folder with it has everything.
   files.write_text(folder / JSON, "{\n" + ",\n".join(lines) + "\n}\n")
-  return told
+  return described
 
 
-def describe(found) -> dict:
-  """Tells in JSON's types what was said of a tile and of its patches.
+def describe(tile) -> dict:
+  """Describes the predictions of a tile and of its patches in JSON's types.
 
   Args:
-    found: A `tile_predictions.TilePrediction`.
+    tile: A `tile_predictions.TilePrediction`.
 
   Returns:
     A dict: places in degrees, areas in km^2, days from 1 and in days, shares
-    from 0 to 1.
+    from 0 to 1. `where`, `when` and `climate` of the tasks that the run has.
   """
-  tile, levels = found.tile, found.cell_levels
-  place = found.place_true
-  (where,) = _places(tile)
+  whole, described = tile.tile, {}
+  described["patches"] = {
+    "count": len(tile.rows),
+    "size": tile.patches.size,
+    "left_out": dict(+tile.left_out),
+  }
+  if "place" in whole.columns:
+    described["where"] = _where(tile)
+  if "date_mean" in whole.columns:
+    (when,) = _dates(whole)
+    error = encodings.days_apart(whole.day[0], tile.day_true)
+    when["truth"] = {
+      "day": tile.day_true,
+      "date": tile.patches.scene.date.isoformat(),
+      "error_days": _round(error, 1),
+    }
+    described["when"] = when
+  described["climate"] = {"mapped": _shares(tile.climate_mapped)}
+  if "climate_probs" in whole.columns:
+    predicted = {"predicted": _shares(whole.climate_probs[0])}
+    described["climate"] = predicted | described["climate"]
+  described["per_patch"] = _per_patch(tile)
+  return described
+
+
+def _where(tile):
+  levels, place = tile.cell_levels, tile.place_true
+  (where,) = _places(tile.tile)
   where["truth"] = {
     **_place(*sphere.unit_to_latlon(place)),
-    "distance_km": _round(sphere.great_circle_km(tile.place[0], place), 1),
+    "distance_km": _round(sphere.great_circle_km(tile.tile.place[0], place), 1),
   }
   if levels is not None:
-    truth = tile.credible_level(np.float32(place)[None])
-    where["truth"]["credible_level"] = _round(truth[0], 3)
-    where["credible_regions"] = _regions(found.cell_probs, levels)
-  (when,) = _dates(tile)
-  error = encodings.days_apart(tile.day[0], found.day_true)
-  when["truth"] = {
-    "day": found.day_true,
-    "date": found.patches.scene.date.isoformat(),
-    "error_days": _round(error, 1),
-  }
-  return {
-    "patches": {
-      "count": len(found.rows),
-      "size": found.patches.size,
-      "left_out": dict(+found.left_out),
-    },
-    "where": where,
-    "when": when,
-    "climate": {
-      "predicted": _shares(tile.climate_probs[0]),
-      "mapped": _shares(found.climate_mapped),
-    },
-    "per_patch": _per_patch(found),
-  }
+    level = tile.tile.credible_level(np.float32(place)[None])
+    where["truth"]["credible_level"] = _round(level[0], 3)
+    where["credible_regions"] = _regions(tile.cell_probs, levels)
+  return where
 
 
-def draw(found, config, zones):
+def draw(tile, config, zones):
   """Draws a tile; see `tile_plots.tile_prediction`.
 
   Args:
-    found: A `tile_predictions.TilePrediction`.
+    tile: A `tile_predictions.TilePrediction`.
     config: The `configs.GeoTilesConfig` its patches were cut by.
-    zones: As of `TilePrediction.zone_grid`.
+    zones: See `TilePrediction.zone_grid`.
 
   Returns:
     A matplotlib Figure.
   """
-  tile, scene = found.tile, found.patches.scene
-  rows, cols = found.patches.chosen.rows, found.patches.chosen.cols
-  size, stride = found.patches.size, config.patches.stride
+  whole, scene = tile.tile, tile.patches.scene
+  rows, cols = tile.patches.chosen.rows, tile.patches.chosen.cols
+  size, stride = tile.patches.size, config.patches.stride
   margin = [
     (size - stride) / 2 / (first.max() + size) for first in (rows, cols)
   ]
   return tile_plots.tile_prediction(
-    title=f"{found.patches.tile.path.stem}, seen {scene.date:%d %B %Y}",
-    picture=patches.true_colour(found.picture),
-    place=np.float64(tile.place[0]),
-    place_true=found.place_true,
-    cell_levels=found.cell_levels,
-    patch_days=found.of_patches.day,
-    day=float(tile.day[0]),
-    day_spread=float(tile.day_spread((0.5,))[0, 0]),
+    title=f"{tile.patches.tile.path.stem}, seen {scene.date:%d %B %Y}",
+    picture=patches.true_colour(tile.picture),
+    place=np.float64(whole.place[0]),
+    place_true=tile.place_true,
+    cell_levels=tile.cell_levels,
+    patch_days=tile.of_patches.day,
+    day=float(whole.day[0]),
+    day_spread=float(whole.day_spread((0.5,))[0, 0]),
     date_true=scene.date,
-    zones_mapped=_mapped_zones(found, config),
+    zones_mapped=_mapped_zones(tile, config),
     zones_predicted=zones,
     zones_margin=margin,
-    shares_mapped=found.climate_mapped,
-    shares_predicted=tile.climate_probs[0],
+    shares_mapped=tile.climate_mapped,
+    shares_predicted=whole.climate_probs[0],
     climate_map=climate_maps.load().zones,
   )
 
 
-def _mapped_zones(found, config):
+def _mapped_zones(tile, config):
   """The climate map over the tile's patches."""
-  chosen, size = found.patches.chosen, found.patches.size
+  chosen, size = tile.patches.chosen, tile.patches.size
   height, width = chosen.rows.max() + size, chosen.cols.max() + size
   step = max(1, max(height, width) // _MAPPED_SIDE)
-  lat, lon = found.patches.tile.grid.pixel_to_latlon(
+  lat, lon = tile.patches.tile.grid.pixel_to_latlon(
     np.arange(step // 2, height, step)[:, None],
     np.arange(step // 2, width, step)[None, :],
   )
@@ -151,13 +232,13 @@ def _mapped_zones(found, config):
 
 
 def _regions(probabilities, levels):
-  """The credible regions: their area, and the cells they are made of."""
+  """Returns the credible regions: their areas, and the cells in them."""
   cells = sphere.equal_area_grid(len(probabilities))
   areas = cell_regions.credible_area_km2(probabilities, predict.LEVELS)
-  told = []
+  regions = []
   for level, area in zip(predict.LEVELS, areas, strict=True):
     lat, lon = sphere.unit_to_latlon(cells[levels < level])
-    told.append(
+    regions.append(
       {
         "level": level,
         "area_km2": _round(area, 0),
@@ -165,41 +246,42 @@ def _regions(probabilities, levels):
         "cells_lat_lon": np.round(np.stack([lat, lon], 1), 2).tolist(),
       }
     )
-  return told
+  return regions
 
 
-def _per_patch(found):
-  """What was said of each patch, beside what is known of it."""
-  of_patches, size = found.of_patches, found.patches.size
-  middle = (size - 1) / 2
-  grid = found.patches.tile.grid
-  true = grid.pixel_to_latlon(found.rows + middle, found.cols + middle)
-  distance = sphere.great_circle_km(
-    of_patches.place, sphere.latlon_to_unit(*true)
-  )
-  told = []
-  for i, (where, when) in enumerate(
-    zip(_places(of_patches), _dates(of_patches), strict=True)
-  ):
-    where["truth"] = {
-      **_place(true[0][i], true[1][i]),
-      "distance_km": _round(distance[i], 1),
-    }
-    if found.areas_km2 is not None:
-      where["credible_regions"] = [
-        {"level": level, "area_km2": _round(area, 0)}
-        for level, area in zip(predict.LEVELS, found.areas_km2[i], strict=True)
-      ]
-    told.append(
-      {
-        "row": int(found.rows[i]),
-        "col": int(found.cols[i]),
-        "where": where,
-        "when": when,
-        "climate": _shares(of_patches.climate_probs[i]),
-      }
+def _per_patch(tile):
+  """Describes each patch: its predictions, and its true place."""
+  of_patches, columns = tile.of_patches, tile.of_patches.columns
+  described = [
+    {"row": int(row), "col": int(col)}
+    for row, col in zip(tile.rows, tile.cols, strict=True)
+  ]
+  if "place" in columns:
+    middle = (tile.patches.size - 1) / 2
+    true = tile.patches.tile.grid.pixel_to_latlon(
+      tile.rows + middle, tile.cols + middle
     )
-  return told
+    distance = sphere.great_circle_km(
+      of_patches.place, sphere.latlon_to_unit(*true)
+    )
+    for i, where in enumerate(_places(of_patches)):
+      where["truth"] = {
+        **_place(true[0][i], true[1][i]),
+        "distance_km": _round(distance[i], 1),
+      }
+      if tile.areas_km2 is not None:
+        where["credible_regions"] = [
+          {"level": level, "area_km2": _round(area, 0)}
+          for level, area in zip(predict.LEVELS, tile.areas_km2[i], strict=True)
+        ]
+      described[i]["where"] = where
+  if "date_mean" in columns:
+    for patch, when in zip(described, _dates(of_patches), strict=True):
+      patch["when"] = when
+  if "climate_probs" in columns:
+    for patch, probs in zip(described, of_patches.climate_probs, strict=True):
+      patch["climate"] = _shares(probs)
+  return described
 
 
 def _places(prediction):

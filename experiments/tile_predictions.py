@@ -1,4 +1,4 @@
-"""One tile predicted: its patches, streamed, and all of them together."""
+"""Predicts one tile: its patches, streamed, and all of them together."""
 
 import collections
 import concurrent.futures
@@ -18,7 +18,7 @@ _PICTURE_SIDE = 500
 
 @dataclasses.dataclass(frozen=True)
 class TilePrediction:
-  """What a run says of a tile, and what is known of it.
+  """The predictions of a tile, and what is known of it.
 
   Attributes:
     patches: The `tile_patches.TilePatches`.
@@ -26,11 +26,11 @@ class TilePrediction:
     cols: Their first columns, shape `[n]`.
     of_patches: Their `predict.Prediction`, without logits.
     areas_km2: Areas of their credible regions of `predict.LEVELS`, shape `[n,
-      3]`, or None of a regression.
+      3]`, or None of a run without a mixture.
     left_out: How many patches were left out, by reason.
     tile: The `predict.Prediction` of all together, one row.
     cell_probs: Probabilities of the tile's place by cell of the equal-area
-      grid, shape `[NUM_CELLS]`, or None of a regression.
+      grid, shape `[NUM_CELLS]`, or None of a run without a mixture.
     picture: Red, green and blue of the patches, NaN elsewhere, `[h, w, 3]`.
   """
 
@@ -58,7 +58,7 @@ class TilePrediction:
 
   @property
   def cell_levels(self):
-    """As of `cell_regions.cell_levels`, or None."""
+    """Credible levels of the cells, see `cell_regions`, or None."""
     if self.cell_probs is None:
       return None
     return cell_regions.cell_levels(self.cell_probs)
@@ -75,8 +75,9 @@ class TilePrediction:
       stride: Pixels from one patch to the next.
 
     Returns:
-      Zones, int, -1 where no patch was clear, shape `[r, c]`, and their
-      `grids.Grid`. With patches that overlap, a pixel is a patch's middle.
+      Zones, int, -1 where no patch was clear, shape `[r, c]`, or None of a run
+      without climate, and their `grids.Grid`. With patches that overlap, a
+      pixel is a patch's middle.
     """
     of_tile, chosen = self.patches.tile.grid, self.patches.chosen
     margin = (self.patches.size - stride) / 2
@@ -89,6 +90,8 @@ class TilePrediction:
       pixel_width=stride * of_tile.pixel_width,
       pixel_height=stride * of_tile.pixel_height,
     )
+    if "climate_probs" not in self.of_patches.columns:
+      return None, grid
     zones = np.full((grid.height, grid.width), -1)
     zones[self.rows // stride, self.cols // stride] = np.argmax(
       self.of_patches.climate_probs, axis=-1
@@ -101,14 +104,14 @@ def predict_tile(
 ):
   """Predicts a tile, some rows of it at a time.
 
-  The next rows are read while the model is at work.
+  The next rows are read while the model computes.
 
   Args:
-    predictor: As of `predict.load`.
+    predictor: See `predict.load`.
     patches: `tile_patches.TilePatches`, by `unseen.whole_tile_config`.
-    how: As of `Predictor.combine`.
-    num_independent: Likewise.
-    progress: Called with the number of patches that are done, again and again.
+    how: How patches are combined, see `Predictor.combine`.
+    num_independent: For "product", see `Predictor.combine`.
+    progress: Called with the number of patches done since the last call.
 
   Returns:
     A `TilePrediction`.
@@ -116,7 +119,7 @@ def predict_tile(
   Raises:
     tiles.TileError: If the tile cannot be read, or no patch of it is clear.
   """
-  rows, found, sums, areas = [], [], [], []
+  rows, parts, sums, areas = [], [], [], []
   painter, left_out = _Painter(patches), collections.Counter()
   for images, corners in _batches(
     patches, predictor.batch_size, painter, left_out, progress
@@ -126,9 +129,9 @@ def predict_tile(
     if prediction.logits is not None:
       areas.append(prediction.credible_area_km2())
     # Logits of all patches may be many: their sums are enough.
-    found.append(dataclasses.replace(prediction, logits=None))
+    parts.append({k: v for k, v in prediction.columns.items() if k != "logits"})
     rows.append(corners)
-  if not found:
+  if not parts:
     reasons = ", ".join(f"{n} {reason}" for reason, n in (+left_out).items())
     raise tiles.TileError(
       patches.tile.path, f"no clear patch ({reasons or 'smaller than one'})"
@@ -142,10 +145,7 @@ def predict_tile(
     rows=first_rows,
     cols=first_cols,
     of_patches=predict.Prediction(
-      **{
-        name: np.concatenate([getattr(part, name) for part in found])
-        for name in ("place", "climate_probs", "date_mean")
-      }
+      {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     ),
     areas_km2=np.concatenate(areas) if areas else None,
     left_out=left_out,

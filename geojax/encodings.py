@@ -10,7 +10,10 @@ from geojax import sphere
 
 DAYS_PER_YEAR = 365
 
-# The label's layout.
+# Numbers of each label of a record.
+LABELS = {"climate": 31, "coords": 3, "date": 2}
+
+# The same side by side: the geo label.
 CLIMATE = slice(0, 31)
 COORDS = slice(31, 34)
 DATE = slice(34, 36)
@@ -172,3 +175,27 @@ def is_sea_patch(climate):
   """
   sphere.check_last_dim("climate", climate, len(climate_legend.ZONES))
   return climate[..., 0] >= SEA_PATCH_FRACTION
+
+
+def known_rows(labels):
+  """Returns which rows count for each label: known, and where it can be read.
+
+  Place and date cannot be read off open water: they count on land alone. A
+  label that holds a NaN is unknown. Where the climate is unknown, so is whether
+  a patch is sea, and the patch counts as land.
+
+  Args:
+    labels: A dict of some of `climate` `[..., 31]`, `coords` `[..., 3]` and
+      `date` `[..., 2]`; other entries are ignored.
+
+  Returns:
+    A dict of booleans `[...]` by name.
+  """
+  known = {}
+  for name in ("climate", "coords", "date"):
+    if name in labels:
+      xp, label = sphere.as_floats(labels[name])
+      known[name] = xp.all(xp.isfinite(label), axis=-1)
+      if name != "climate" and "climate" in labels:
+        known[name] = known[name] & ~is_sea_patch(labels["climate"])
+  return known

@@ -13,7 +13,7 @@ import pathlib
 import jax
 import numpy as np
 
-from geojax import encodings, prediction, sphere
+from geojax import prediction, sphere, tasks
 from geojax.prediction import LEVELS, Prediction, Sums, sum_up
 from geojax.training import compilation, data_info, restore, sharding
 from geojax.training import config as config_lib
@@ -40,54 +40,25 @@ class Predictor:
     """See `load`."""
     self.config, self.data, self.batch_size = config, data, batch_size
     self._mesh, self._variables = mesh, variables
-    forward = step_lib.make_forward(
-      config, offset=data.offset, divisor=data.divisor
+    task_list = tasks.create_tasks(config)
+    make_columns = step_lib.make_columns(
+      config,
+      task_list,
+      offset=data.offset,
+      divisor=data.divisor,
+      extra=("logits",),
     )
-
-    def say(variables, images):
-      found = forward(variables, images)
-      if variables["params"]["mixture"]:
-        found["coords"] = found["coords"] / config.mixture.temperature
-      probs = step_lib.decode_climate_and_day(found)["climate_probs"]
-      return {
-        "coords": found["coords"],
-        "climate_probs": probs,
-        "date": found["date"],
-      }
-
-    self._forward = jax.jit(say, compiler_options=compilation.options())
-    decode = step_lib.make_decoders(config)[config.mixture.decoder]
-    self._decode = jax.jit(
-      lambda coords, parameters: (
-        decode(coords, **parameters)
-        if parameters
-        else encodings.coordinates_to_unit(coords)
-      )
+    self._columns = jax.jit(
+      make_columns, compiler_options=compilation.options()
     )
-    self._mixture = jax.device_get(variables["params"]["mixture"])
-
-  def forward(self, patches):
-    """The model alone, batch by batch; see `predict`.
-
-    Args:
-      patches: As of `predict`.
-
-    Returns:
-      NumPy arrays: `coords`, a mixture's logits over its temperature `[n,
-      centers]` or encoded coordinates `[n, 3]`; `climate_probs` `[n, 31]`;
-      `date`, encoded, `[n, 2]`.
-
-    Raises:
-      ValueError: As of `predict`.
-    """
-
-    def forward(images):
-      batch = sharding.put_batch({"image": images}, self._mesh)
-      return self._forward(self._variables, batch["image"])
-
-    return prediction.in_batches(
-      forward, self._checked(patches), self.batch_size
-    )
+    self._mixture = {}
+    for task in task_list:
+      if task.name == "coords":
+        head = variables["params"]["model"][task.name]
+        self._mixture = jax.device_get(
+          {name: head[name] for name in ("mu", "log_kappa") if name in head}
+        )
+        self._decode_coords = jax.jit(task.decode)
 
   def predict(self, patches) -> Prediction:
     """Predicts patches.
@@ -103,9 +74,14 @@ class Predictor:
     Raises:
       ValueError: If size, bands or type are others, or there is no patch.
     """
-    found = self.forward(patches)
-    return self._prediction(
-      found["coords"], found["climate_probs"], 2 * found["date"] - 1
+
+    def columns(images):
+      batch = sharding.put_batch({"image": images}, self._mesh)
+      return self._columns(self._variables, batch)
+
+    return Prediction(
+      prediction.in_batches(columns, self._checked(patches), self.batch_size),
+      **self._mixture,
     )
 
   def combine(
@@ -117,13 +93,13 @@ class Predictor:
     its share of land. Days go by the mean of sine and cosine. Mixtures share
     their centers, so they combine to a mixture again, of weights that are
 
-    - "mean": the mean of the weights. The mean of the densities: what holds of
-      a patch of the tile picked at random.
+    - "mean": the mean of the weights, the density for a patch drawn from the
+      tile at random.
     - "product": proportional to the product of the weights, each to the power
-      of `num_independent` over the number of patches. Each patch bears witness
-      to the center that the tile belongs to, all centers alike beforehand;
-      patches of one tile resemble each other, so that all of them are worth
-      few. 1 is the geometric mean.
+      of `num_independent` over the number of patches: each patch is evidence
+      for the center that the tile belongs to, under equal priors. Patches of
+      one tile resemble each other, so all of them are worth few. 1 is the
+      geometric mean.
 
     A regression's places are averaged either way.
 
@@ -143,31 +119,27 @@ class Predictor:
       raise ValueError(f"how must be mean or product, found {how!r}")
     if not num_independent > 0:
       raise ValueError(f"num_independent must be > 0, found {num_independent}")
-    if not self._mixture:
-      coords = encodings.encode_coordinates(*sphere.unit_to_latlon(sums.weight))
-    elif how == "mean":
-      # A weight that no patch gives at all underflows.
-      coords = np.log(np.maximum(sums.weight / sums.land, 1e-37))
-    else:
-      coords = sums.log_weight * (num_independent / sums.land)
-    return self._prediction(
-      np.float32(coords)[None],
-      np.float32(sums.climate_probs / sums.count)[None],
-      np.float32(sums.date_mean / sums.land)[None],
-    )
-
-  def _prediction(self, coords, climate_probs, date_mean):
-    def decode(coords):
-      return self._decode(coords, self._mixture)
-
-    return Prediction(
-      place=prediction.in_batches(
-        decode, coords, min(len(coords), self.batch_size)
-      ),
-      climate_probs=climate_probs,
-      date_mean=date_mean,
-      **({"logits": coords, **self._mixture} if self._mixture else {}),
-    )
+    totals = sums.columns
+    columns = {}
+    if "climate_probs" in totals:
+      columns["climate_probs"] = totals["climate_probs"] / sums.count
+    if "date_mean" in totals:
+      columns["date_mean"] = totals["date_mean"] / sums.land
+    if "weight" not in totals and "place" in totals:
+      lat_lon = sphere.unit_to_latlon(totals["place"])
+      columns["place"] = sphere.latlon_to_unit(*lat_lon)
+    columns = {k: np.float32(v)[None] for k, v in columns.items()}
+    if "weight" in totals:
+      if how == "mean":
+        # A weight that no patch gives at all underflows.
+        logits = np.log(np.maximum(totals["weight"] / sums.land, 1e-37))
+      else:
+        logits = totals["log_weight"] * (num_independent / sums.land)
+      # Decoding divides by the temperature, as these were before.
+      logits = np.float32(logits * self.config.mixture.temperature)[None]
+      decoded = self._decode_coords({"logits": logits, **self._mixture})
+      columns |= jax.device_get(decoded)
+    return Prediction(columns, **self._mixture)
 
   def _checked(self, patches):
     patches, data = np.asarray(patches), self.data

@@ -1,7 +1,8 @@
-"""What a run says of patches: places, climates, days, and how sure of them."""
+"""Predictions of patches: places, climates, days, and their uncertainty."""
 
 import dataclasses
 import functools
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -11,32 +12,36 @@ from geojax import cell_regions, encodings, mixture, sphere
 
 LEVELS = (0.5, 0.8, 0.95)
 
-# By its land a patch counts for where and when; not even one of open sea counts
-# nothing, or a tile of them would have no answer.
+# A floor of the land weight, so that a tile of open sea still has an answer.
 _LEAST_LAND = 1e-6
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True)
 class Prediction:
-  """What a run says of patches, a row each.
+  """Predictions of patches, a row each.
 
   Attributes:
-    place: Unit vectors by the decoder of the run's config, `[n, 3]`.
-    climate_probs: Probabilities of the climate zones, `[n, 31]`.
-    date_mean: Mean sine and cosine of the day's angle, `[n, 2]`. Its direction
-      is the day; the shorter it is, the less sure is the day.
-    logits: Logits of the mixture, over its temperature, `[n, centers]`; None of
-      a run that regresses coordinates.
+    columns: Arrays by name, `[n, ...]`: what the tasks of the run return. Of
+      coords `place`, unit vectors by the decoder of the run's config, `[n, 3]`,
+      and of a mixture `logits`, over its temperature, `[n, centers]`; of
+      climate `climate_probs` `[n, 31]`; of date `date_mean`, mean sine and
+      cosine of the day's angle, `[n, 2]`, which is shorter for a less certain
+      day.
     mu: Centers of the mixture, unit vectors, `[centers, 3]`, or None.
     log_kappa: Logs of their concentrations, `[centers]`, or None.
   """
 
-  place: np.ndarray
-  climate_probs: np.ndarray
-  date_mean: np.ndarray
-  logits: np.ndarray | None = None
+  columns: Mapping[str, np.ndarray]
   mu: np.ndarray | None = None
   log_kappa: np.ndarray | None = None
+
+  def __len__(self):
+    return len(next(iter(self.columns.values())))
+
+  @property
+  def place(self):
+    """Predicted places, unit vectors, `[n, 3]`."""
+    return self._column("place", "coords")
 
   @property
   def lat_lon(self):
@@ -44,16 +49,27 @@ class Prediction:
     return sphere.unit_to_latlon(self.place)
 
   @property
+  def logits(self):
+    """Logits of the mixture, `[n, centers]`; None of a regression."""
+    return self.columns.get("logits")
+
+  @property
+  def climate_probs(self):
+    """Probabilities of the climate zones, `[n, 31]`."""
+    return self._column("climate_probs", "climate")
+
+  @property
   def day(self):
     """Days of the year in [1, 366), shape `[n]`."""
-    return encodings.decode_day_of_year((self.date_mean + 1) / 2)
+    mean = self._column("date_mean", "date")
+    return encodings.decode_day_of_year((mean + 1) / 2)
 
   def day_spread(self, levels=LEVELS):
     """Days before and after `day` that hold shares of the probability.
 
-    What is least wrong by squared error is the mean sine and cosine over all
-    days that may be, and its length R tells how far apart these lie. Of the
-    distributions with that mean the von Mises is the least committed; R = 0 is
+    The squared error is least at the mean sine and cosine over all possible
+    days; the length R of that mean measures how far apart these lie. The von
+    Mises distribution has the largest entropy of those with that mean; R = 0 is
     the uniform one, half of which lies within 91 days.
 
     Args:
@@ -65,18 +81,20 @@ class Prediction:
     References:
       Mardia & Jupp, Directional Statistics, Wiley 2000, section 3.5.4.
     """
-    length = np.linalg.norm(self.date_mean, axis=-1)
+    length = np.linalg.norm(self._column("date_mean", "date"), axis=-1)
     lengths, angles = _von_mises_spread(tuple(levels))
     turns = [np.interp(length, lengths, angle) for angle in angles.T]
     return np.stack(turns, axis=-1) * encodings.DAYS_PER_YEAR / (2 * np.pi)
 
   @property
   def land(self):
-    """By how much each patch counts for where and when, `[n]`.
+    """Weight of each patch for where and when, `[n]`: its share of land.
 
-    Its predicted share of land: neither can be read off open water, nor did
-    training ask for it.
+    Neither can be read off open water, nor does training ask for it. 1 of a run
+    that predicts no climate.
     """
+    if "climate_probs" not in self.columns:
+      return np.ones(len(self))
     return np.maximum(1 - self.climate_probs[:, 0], _LEAST_LAND)
 
   def log_prob(self, x):
@@ -143,43 +161,45 @@ class Prediction:
 
     return in_batches(areas, logits, min(len(logits), 2**20 // num_cells))
 
+  def _column(self, name, task):
+    if name not in self.columns:
+      raise ValueError(f"the run has no task {task!r} in config.tasks")
+    return self.columns[name]
+
   def _mixture(self):
     if self.logits is None:
       raise ValueError(
-        "a run with loss.coords=mse knows one place, and no density"
+        "a run without coords, or with loss.coords=mse, predicts no density"
       )
     return self.logits, self.mu, self.log_kappa
 
 
 @dataclasses.dataclass(frozen=True)
 class Sums:
-  """What many patches say together, as sums: they add, then divide once.
+  """Sums over patches, of one place and date: add them, then combine.
 
   Attributes:
     count: Number of patches.
     land: Sum of `Prediction.land`.
-    climate_probs: Sum of them, `[31]`.
-    date_mean: Sum by land, `[2]`.
-    weight: Sum by land of the mixture's weights `[centers]`; of a regression,
-      of unit vectors `[3]`.
-    log_weight: Sum by land of the logs of these weights, `[centers]`; of a
-      regression 0.
+    columns: Sums by name: `climate_probs` `[31]`; weighted by land
+      `date_mean` `[2]`, `place` `[3]`, and the mixture's weights, `weight`
+      `[centers]`, and their logs, `log_weight` `[centers]`.
   """
 
   count: int
   land: float
-  climate_probs: np.ndarray
-  date_mean: np.ndarray
-  weight: np.ndarray
-  log_weight: np.ndarray
+  columns: Mapping[str, np.ndarray]
 
   def __add__(self, other):
-    ours, theirs = (vars(x).values() for x in (self, other))
-    return Sums(*(a + b for a, b in zip(ours, theirs, strict=True)))
+    return Sums(
+      self.count + other.count,
+      self.land + other.land,
+      {k: v + other.columns[k] for k, v in self.columns.items()},
+    )
 
 
 def sum_up(prediction: Prediction) -> Sums:
-  """Sums up patches, to be added to those of others; see `Predictor.combine`.
+  """Sums up patches; see `Predictor.combine`.
 
   Args:
     prediction: Of one patch or more.
@@ -188,23 +208,25 @@ def sum_up(prediction: Prediction) -> Sums:
     Their `Sums`, float64.
   """
   land = np.float64(prediction.land)
-  if prediction.logits is None:
-    weight, log_weight = prediction.place, np.zeros((len(land), 1))
-  else:
+  columns = prediction.columns
+  sums = {
+    name: land @ columns[name]
+    for name in ("date_mean", "place")
+    if name in columns
+  }
+  if "climate_probs" in columns:
+    sums["climate_probs"] = columns["climate_probs"].sum(
+      axis=0, dtype=np.float64
+    )
+  if prediction.logits is not None:
     log_weight = np.asarray(jax.nn.log_softmax(prediction.logits), np.float64)
-    weight = np.exp(log_weight)
-  return Sums(
-    count=len(land),
-    land=land.sum(),
-    climate_probs=prediction.climate_probs.sum(axis=0, dtype=np.float64),
-    date_mean=land @ prediction.date_mean,
-    weight=land @ weight,
-    log_weight=land @ log_weight,
-  )
+    sums["log_weight"] = land @ log_weight
+    sums["weight"] = land @ np.exp(log_weight)
+  return Sums(count=len(land), land=land.sum(), columns=sums)
 
 
 def in_batches(function, rows, batch_size):
-  """Applies a function to some rows at a time; one shape compiles but once.
+  """Applies a function to some rows at a time, so that it compiles once.
 
   Args:
     function: Maps `[batch_size, ...]` to an array, or a tree of arrays, with

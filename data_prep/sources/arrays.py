@@ -20,8 +20,8 @@ from data_prep.sources import sentinel2
 from geojax import encodings, sphere
 
 _IMAGES, _LABEL = "_s2.npy", "_label_"
-# Widths of the label files by name: one file, or its parts.
-_LABELS = {"geo": encodings.LABEL_DIM}, {"kg": 31, "coords": 3, "time": 2}
+# Names of the label files: of all labels, and of each of `encodings.LABELS`.
+_WHOLE, _PARTS = "geo", ("kg", "coords", "time")
 # Patches that are read together.
 _TOGETHER = 256
 # Half of a patch of 128 pixels of 10 m.
@@ -52,8 +52,8 @@ class Arrays(tile_source.Source):
       raise tiles.TileError(
         path, f"dtype {images.dtype}, expected {config.dtype}"
       )
-    label = _load_label(path, len(images))
-    lat, lon = encodings.decode_coordinates(label[:, encodings.COORDS])
+    labels = _load_labels(path, len(images))
+    lat, lon = encodings.decode_coordinates(labels["coords"])
     lat, lon = np.float64(lat), np.float64(lon)
     half = np.rad2deg(_HALF_SIDE_KM / sphere.EARTH_RADIUS_KM)
     half_lon = half / np.maximum(np.cos(np.deg2rad(lat)), 0.01)
@@ -61,7 +61,7 @@ class Arrays(tile_source.Source):
       lat - half, lon - half_lon, lat + half, lon + half_lon
     )
     dropped = int(np.count_nonzero(split == splits.DROPPED))
-    yield ArrayPatches(path, images, label, split, {places.SPLIT: dropped})
+    yield ArrayPatches(path, images, labels, split, {places.SPLIT: dropped})
 
   def files_beside(self, path):
     """The label files of an array, whole or in parts, sorted."""
@@ -77,14 +77,14 @@ class ArrayPatches:
   Attributes:
     path: The patches' file.
     images: Memory-mapped, shape `[n, size, size, bands]`.
-    label: Labels, see `geojax.encodings`, float32, shape `[n, 36]`.
+    labels: Labels by name, see `encodings.LABELS`, float32, `[n, numbers]`.
     split: Indices into `splits.SPLITS`, shape `[n]`.
     left_out: How many patches were left out by place, by reason.
   """
 
   path: pathlib.Path
   images: np.ndarray
-  label: np.ndarray
+  labels: dict[str, np.ndarray]
   split: np.ndarray
   left_out: dict[str, int]
 
@@ -95,58 +95,60 @@ class ArrayPatches:
 
   def cut(self, index):
     """See `tile_patches.TilePatches.cut`."""
-    label = self.label[index]
-    lat, lon = encodings.decode_coordinates(label[:, encodings.COORDS])
+    labels = {name: values[index] for name, values in self.labels.items()}
+    lat, lon = encodings.decode_coordinates(labels["coords"])
     name = self.path.name.removesuffix(_IMAGES)
     return {
       "image": np.asarray(self.images[index]),
-      "label": label,
+      **labels,
       "lat": np.float32(lat),
       "lon": np.float32(lon),
       # There is no tile: the row is the patch's index in the file.
       "row": index.astype(np.int32),
       "col": np.zeros(len(index), np.int32),
       "id": [f"{name}/{i}" for i in index],
-      # The year is unknown; the label has the day of the year.
-      "date": [""] * len(index),
+      # The year is unknown; the label `date` has the day of the year.
+      "acquired": [""] * len(index),
     }, collections.Counter()
 
 
-def _load_label(path, count):
-  """The labels of all patches, from one file or from the parts."""
+def _load_labels(path, count):
+  """The labels of all patches by name, from one file or a file each."""
   stem = path.name.removesuffix(_IMAGES)
-  for parts in _LABELS:
-    files = [path.with_name(f"{stem}{_LABEL}{name}.npy") for name in parts]
-    if all(file.exists() for file in files):
-      break
+  whole, *parts = (
+    path.with_name(f"{stem}{_LABEL}{name}.npy") for name in (_WHOLE, *_PARTS)
+  )
+  if whole.exists():
+    found = encodings.split_label(_load(whole, (encodings.LABEL_DIM,)))
+  elif all(part.exists() for part in parts):
+    found = {
+      name: _load(part, (width,))
+      for part, (name, width) in zip(
+        parts, encodings.LABELS.items(), strict=True
+      )
+    }
   else:
     raise tiles.TileError(
       path,
-      f"no labels: neither {stem}{_LABEL}geo.npy nor"
-      f" {', '.join(file.name for file in files)}",
+      f"no labels: neither {whole.name} nor"
+      f" {', '.join(part.name for part in parts)}",
     )
-  arrays = [
-    _load(file, (width,))
-    for file, width in zip(files, parts.values(), strict=True)
-  ]
-  counts = [len(array) for array in arrays]
-  if set(counts) != {count}:
-    counts = ", ".join(map(str, counts))
+  counts = {len(values) for values in found.values()}
+  if counts != {count}:
+    counts = ", ".join(map(str, sorted(counts)))
     raise tiles.TileError(path, f"{count} patches, but {counts} labels")
-  label = np.concatenate(arrays, axis=1, dtype=np.float32)
-  fractions = label[:, encodings.CLIMATE]
-  wrong = ~(
-    ((label >= -1e-5) & (label <= 1 + 1e-5)).all(axis=1)
-    & (np.abs(fractions.sum(axis=1) - 1) < 1e-3)
-  )
-  if wrong.any():
+  found = {name: np.float32(values) for name, values in found.items()}
+  valid = np.abs(found["climate"].sum(axis=1) - 1) < 1e-3
+  for values in found.values():
+    valid &= ((values >= -1e-5) & (values <= 1 + 1e-5)).all(axis=1)
+  if not valid.all():
     raise tiles.TileError(
       path,
-      f"{np.count_nonzero(wrong)} invalid labels, the first at"
-      f" {np.argmax(wrong)}: expected numbers in [0, 1], those of the climate"
+      f"{np.count_nonzero(~valid)} invalid labels, the first at"
+      f" {np.argmin(valid)}: expected numbers in [0, 1], those of the climate"
       " summing to 1",
     )
-  return label
+  return found
 
 
 def _load(path, shape):

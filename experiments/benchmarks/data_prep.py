@@ -47,6 +47,7 @@ from data_prep import (
 )
 from experiments.benchmarks import memory
 from experiments.benchmarks.noise import PRODUCT, make_planes
+from geojax import encodings
 
 
 def all_train(name):
@@ -132,14 +133,15 @@ def write_rasterio(path, output):
         ]
         fractions = np.bincount(zone, minlength=31)[None] / SIZE**2
         lat, lon = lat.mean(keepdims=True), lon.mean(keepdims=True)
+        found = labels.geo_labels(fractions, lat, lon, product.date)
         yield {
           "image": np.moveaxis(image, 0, -1).astype(np.uint16),
-          "label": labels.geo_labels(fractions, lat, lon, product.date)[0],
+          **{name: values[0] for name, values in found.items()},
           "lat": np.float32(lat[0]),
           "lon": np.float32(lon[0]),
           "row": np.int32(row),
           "col": np.int32(col),
-          "date": product.date.isoformat(),
+          "acquired": product.date.isoformat(),
           "id": f"{path.stem}/{row}_{col}",
           "product": product.name,
           "mgrs": product.mgrs,
@@ -173,10 +175,10 @@ def real_share(folder, directory):
 
 
 def read_rate(path, count=500):
-  """Records a second that one thread reads at random, image and label."""
+  """Records a second that one thread reads at random, image and labels."""
   features = records.features(CONFIG)
   features = tfds.features.FeaturesDict(
-    {name: features[name] for name in ("image", "label")}
+    {name: features[name] for name in ("image", *encodings.LABELS)}
   )
   source = array_record_data_source.ArrayRecordDataSource([str(path)])
   order = np.random.default_rng(0).permutation(len(source))[:count]

@@ -23,7 +23,8 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from geojax.training import logs, loop
+from geojax.training import logs
+from geojax.training import run as run_lib
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
 _NAME = flags.DEFINE_string("name", "geo_tiles/earth", "The data set.")
@@ -105,7 +106,7 @@ def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
       for line in logs.read_metrics(workdir)
     ]
     path = workdir / "eval/test/metrics.json"
-    state = loop.load(workdir, last=True).state
+    state = run_lib.load(workdir, last=True).state
     found.append((lines, json.loads(path.read_text()), state))
   (lines, metrics, state), (other_lines, other_metrics, other_state) = found
   differing = []

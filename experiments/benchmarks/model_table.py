@@ -35,11 +35,9 @@ def make_model(name: str, size: str, patch_size: int, **changes):
   config = config_lib.default_config().model
   config.update(name=name, size=size, patch_size=patch_size, **changes)
   if name == "core_unet":
-    depths, widths = core.SIZES[size]
-    return core.CoreUnet(
-      depths, widths, dtype=jnp.dtype(config.dtype), remat=config.remat
-    )
-  return models.create_model(config, coords_dim=3)
+    return models.CoreUnet(**core.attributes(config, axis_name=None))
+  heads = {"coords": models.Linear(3), "climate": models.Linear(31)}
+  return models.create_model(config, heads | {"date": models.Linear(2)})
 
 
 def count_parameters(model, bands: int, side: int) -> int:
@@ -157,7 +155,7 @@ def main():
   print(HEADER)
   for name in NAMES:
     for patch_size in PATCH_SIZES[name]:
-      for size in models.SIZES[name]:
+      for size in models.ENCODERS[name].sizes:
         row = make_row(name, size, patch_size, args.bands, args.side)
         print(row, flush=True)
 

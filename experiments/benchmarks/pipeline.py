@@ -19,9 +19,11 @@ import numpy as np
 from absl import app, flags
 
 from experiments import command
-from experiments.benchmarks import memory
+from experiments.benchmarks import memory, noise
+from geojax import encodings, tasks
 from geojax.training import augment, pipeline, sharding
 from geojax.training import config as config_lib
+from geojax.training import dataset as dataset_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 
@@ -57,7 +59,8 @@ def geojax_batches(dataset):
     )
     rows = jax.numpy.arange(_BATCH_SIZE)
     key = jax.random.fold_in(jax.random.key(0), number)
-    return augment.augment(key, images, rows, options), batch["label"]
+    labels = {name: batch[name] for name in encodings.LABELS}
+    return augment.augment(key, images, rows, options), labels
 
   batches = pipeline.train_batches(
     dataset.source("train"), batch_size=_BATCH_SIZE, seed=0
@@ -106,7 +109,9 @@ def torch_batches(dataset, folder: pathlib.Path):
   for i, batch in enumerate(pipeline.eval_batches(source, batch_size=1024)):
     rows = slice(1024 * i, min(1024 * (i + 1), count))
     mask = batch["mask"]
-    images[rows], labels[rows] = batch["image"][mask], batch["label"][mask]
+    images[rows] = batch["image"][mask]
+    label = [batch[name] for name in encodings.LABELS]
+    labels[rows] = np.concatenate(label, axis=1)[mask]
   images.flush()
   np.save(folder / "labels.npy", labels)
 
@@ -128,17 +133,16 @@ def torch_batches(dataset, folder: pathlib.Path):
 def training_speed(dataset, steps: int = 5) -> float:
   """Patches a second that core_atto trains, with the batch at hand."""
   config = config_lib.default_config()
-  config.mixture.num_centers = 512
-  mixture = {
-    "mu": np.tile(np.eye(3, dtype=np.float32), (171, 1))[:512],
-    "log_kappa": np.full(512, 5.0, np.float32),
-  }
+  task_list = tasks.create_tasks(config)
   state = state_lib.create_state(
-    config, image_shape=dataset.image_shape, mixture=mixture
+    config,
+    task_list,
+    image_shape=dataset.image_shape,
+    read_labels=noise.read_labels,
   )
   step = jax.jit(
     step_lib.make_train_step(
-      config, offset=dataset.offset, divisor=dataset.divisor
+      config, task_list, offset=dataset.offset, divisor=dataset.divisor
     )
   )
   batch = next(
@@ -162,7 +166,7 @@ def index_megabytes(count: int) -> float:
       return count
 
     def read(self, indices):
-      return {"label": np.tile(np.float32(indices)[:, None], 36)}
+      return {"climate": np.tile(np.float32(indices)[:, None], 31)}
 
   before = memory.peak_mib()
   batches = pipeline.train_batches(Simulated(), batch_size=_BATCH_SIZE, seed=0)
@@ -176,7 +180,7 @@ def main(argv):
   """Prints a table and, as the last line, the figures as JSON."""
   del argv
   found = {"index_megabytes": index_megabytes(10**7)}
-  dataset = pipeline.open_dataset(_DATA_DIR.value, _NAME.value)
+  dataset = dataset_lib.open_dataset(_DATA_DIR.value, _NAME.value)
   found["geojax"] = patches_per_second(geojax_batches(dataset), _BATCHES.value)
   try:
     with tempfile.TemporaryDirectory() as folder:

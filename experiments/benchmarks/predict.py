@@ -20,9 +20,9 @@ import time
 import numpy as np
 
 from data_prep import geo_tiles, grids, products, sources, tile_writer
-from experiments import command, tile_batch
+from experiments import command, tile_files
 from experiments.benchmarks import memory, noise
-from geojax import predict, sphere
+from geojax import predict, tasks
 from geojax.training import checkpoint, data_info, progress
 from geojax.training import config as config_lib
 from geojax.training import state as state_lib
@@ -38,15 +38,11 @@ def write_untrained_run(workdir, config, data):
     data: A `data_info.DataInfo`.
   """
   workdir.mkdir(parents=True, exist_ok=True)
-  num_centers = config.mixture.num_centers
-  mixture = {
-    "mu": np.float32(sphere.fibonacci_lattice(num_centers)),
-    "log_kappa": np.full(num_centers, config.mixture.log_kappa, np.float32),
-  }
   state = state_lib.create_state(
     config,
+    tasks.create_tasks(config),
     image_shape=data.image_shape,
-    mixture=mixture if config.loss.coords == "mvmf" else {},
+    read_labels=noise.read_labels,
   )
   config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
   data_info.save(data, workdir)
@@ -136,7 +132,7 @@ def _predict(folder):
   patches = np.random.default_rng(0).integers(0, 9000, shape).astype(np.uint16)
   predictor.predict(patches).credible_area_km2()
   start = _Clock()
-  told, errors = tile_batch.predict_tiles(
+  written, errors = tile_files.predict_tiles(
     predictor,
     [tile],
     folder / "predictions",
@@ -147,11 +143,11 @@ def _predict(folder):
   seconds, cpu_seconds = start.elapsed()
   peak = memory.peak_mib() / 1024
   assert not errors, errors
-  (found,) = told.values()
-  count = found["patches"]["count"]
+  (described,) = written.values()
+  count = described["patches"]["count"]
   start = _Clock()
   for _ in range(-(-count // predictor.batch_size)):
-    predictor.forward(patches)
+    predictor.predict(patches)
   alone, cpu_alone = start.elapsed()
   print(f"{count:,} patches predicted in {seconds:.1f} s, all files written")
   print(f"the forward passes alone take {alone:.1f} s")

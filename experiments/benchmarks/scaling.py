@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from absl import app, flags
 
+from experiments.benchmarks import noise
+from geojax import models, tasks
 from geojax.training import config as config_lib
 from geojax.training import sharding
 from geojax.training import state as state_lib
@@ -63,27 +65,21 @@ def collectives(text: str) -> list[tuple[str, int]]:
 
 def _step_and_state(config, image_shape, mesh):
   """A compiled step for a mesh, and the shapes of its state."""
-  centers = config.mixture.num_centers
-  state = jax.eval_shape(
-    lambda: state_lib.create_state(
-      config,
-      image_shape=image_shape,
-      mixture={
-        "mu": jnp.full((centers, 3), 3**-0.5),
-        "log_kappa": jnp.full(centers, 5.0),
-      },
-    )
-  )
+  task_list = tasks.create_tasks(config, mesh=mesh)
+  shapes = state_lib.state_shapes(config, task_list, image_shape=image_shape)
   shardings = sharding.state_shardings(
-    state, mesh, fsdp=config.sharding == "fsdp"
+    shapes, mesh, fsdp=config.sharding == "fsdp"
   )
   scale = np.zeros(image_shape[2], np.float32), np.ones(image_shape[2])
   step = step_lib.make_train_step(
-    config, offset=scale[0], divisor=scale[1].astype(np.float32), mesh=mesh
+    config,
+    task_list,
+    offset=scale[0],
+    divisor=scale[1].astype(np.float32),
   )
   return (
     sharding.compile_step(step, shardings, parallel="jit"),
-    state,
+    models.unbox(shapes),
     shardings,
   )
 
@@ -103,7 +99,7 @@ def _measure(config, devices):
   batch = sharding.put_batch(
     {
       "image": np.zeros((rows, 32, 32, 5), np.float32),
-      "label": np.full((rows, 36), 1 / 31, np.float32),
+      **noise.read_labels(rows),
     },
     mesh,
   )
@@ -146,7 +142,7 @@ def on_paper(rows_per_chip: int = 32, chips: int = 256) -> str:
   step, state, _ = _step_and_state(config, (128, 128, 10), mesh)
   batch = {
     "image": jax.ShapeDtypeStruct((1, 128, 128, 10), jnp.float32),
-    "label": jax.ShapeDtypeStruct((1, 36), jnp.float32),
+    **jax.eval_shape(lambda: noise.read_labels(1)),
   }
   flops = step.lower(state, batch).cost_analysis()["flops"]
   parameters = sum(x.size for x in jax.tree.leaves(state.params))

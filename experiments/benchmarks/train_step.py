@@ -100,7 +100,14 @@ def _make_jax_model(size):
   from geojax.models import core, heads
 
   depths, widths = core.SIZES[size]
-  return heads.GeographicModel(core.CoreEncoder(depths, widths), coords_dim=3)
+  return heads.MultiTaskModel(
+    core.CoreEncoder(depths, widths),
+    {
+      "coords": heads.Linear(3, sigmoid=True),
+      "climate": heads.Linear(31),
+      "date": heads.Linear(2, sigmoid=True),
+    },
+  )
 
 
 def make_jax_run(size, weights):

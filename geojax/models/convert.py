@@ -6,28 +6,28 @@
 
     convert.write_state_dict("mine.safetensors", convert.to_pytorch(variables))
 
-Names on PyTorch's side are the published ones. Published weights want
+PyTorch's names are the published ones. Published weights need
 `excitation="published"`: their block multiplies by its input twice.
 
-What is converted are values, each a plain transposition of the other side's:
+Every array is a transposition of the other side's:
 
 - A published encoder ends in one linear layer of 36 outputs, climate (31),
-  coords (3), date (2); it becomes the three heads of `GeographicModel`, whose
-  `coords` and `date` are a sigmoid of what the layer gives.
-- Batch norm's running mean and variance are taken over as they are, so both
-  sides give the same in evaluation. In training both normalise by the batch's
-  biased variance. PyTorch's running variance follows the unbiased one,
-  n / (n - 1) times as large for n pixels in the batch; a module that continues
-  PyTorch's training number by number has to do so too. Momentum is no part of
-  the weights: PyTorch's 0.1 is Flax's 0.9.
-- `num_batches_tracked` counts for nothing under a fixed momentum: it is ignored
-  when read and written as 0.
+  coords (3), date (2); it becomes the heads of a `MultiTaskModel` with these
+  names, whose `coords` and `date` are a sigmoid of the layer's outputs. A
+  mixture's centers and concentrations have no counterpart: they stay as they
+  are.
+- The running mean and variance of batch norm are the same on both sides, as are
+  their updates in training, see `norms.BatchNorm`. Momentum is not among the
+  weights: PyTorch's 0.1 is 0.9 here.
+- `num_batches_tracked` has no effect under a fixed momentum: it is ignored when
+  read and written as 0.
 """
 
 import collections
+import importlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
@@ -36,26 +36,27 @@ from flax import traverse_util
 
 
 class _Layout(NamedTuple):
-  """How an array is turned into PyTorch's form, and back."""
+  """PyTorch's layout of an array: a permutation, then new axes of length 1."""
 
-  to_torch: Callable
-  from_torch: Callable
+  axes: tuple[int, ...]
+  added: tuple[int, ...] = ()
+
+  def to_torch(self, x):
+    return np.expand_dims(np.transpose(x, self.axes), self.added)
+
+  def from_torch(self, x):
+    return np.transpose(np.squeeze(x, self.added), np.argsort(self.axes))
 
 
-_SAME = _Layout(lambda x: x, lambda x: x)
+_VECTOR = _Layout((0,))
 # [in, out] to [out, in].
-_LINEAR = _Layout(lambda x: x.T, lambda x: x.T)
+_LINEAR = _Layout((1, 0))
 # [in, out] to [out, in, 1, 1].
-_POINTWISE = _Layout(lambda x: x.T[:, :, None, None], lambda x: x[:, :, 0, 0].T)
+_POINTWISE = _Layout((1, 0), added=(2, 3))
 # [3, 3, channels] to [channels, 1, 3, 3].
-_DEPTHWISE = _Layout(
-  lambda x: x.transpose(2, 0, 1)[:, None],
-  lambda x: x[:, 0].transpose(1, 2, 0),
-)
+_DEPTHWISE = _Layout((2, 0, 1), added=(1,))
 # [3, 3, in, out] to [out, in, 3, 3].
-_CONV = _Layout(
-  lambda x: x.transpose(3, 2, 0, 1), lambda x: x.transpose(2, 3, 1, 0)
-)
+_CONV = _Layout((3, 2, 0, 1))
 
 # Layers inside a block, a gate, and at the end: their name and the layout of
 # their kernel. Names without a kernel are norms.
@@ -99,14 +100,15 @@ _UNET = (
 )
 # The heads in the order of the published layer's outputs.
 _HEADS = "climate", "coords", "date"
+_NOT_CONVERTED = "mu", "log_kappa"
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
   """Reads a file of PyTorch's weights; needs the extra `[torch]`.
 
   Args:
-    path: A `.safetensors` file; any other ending is read by `torch.load`, which
-      is told to load weights alone and run no code of the file's.
+    path: A `.safetensors` file; any other ending is read by `torch.load`, with
+      `weights_only=True`, so that no code of the file's runs.
 
   Returns:
     Arrays by PyTorch's names, half precision as float32.
@@ -116,18 +118,19 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     ValueError: The file holds something other than named arrays.
   """
   if _is_safetensors(path):
-    state_dict = _safetensors().load_file(path)
+    state_dict = _package("safetensors.numpy").load_file(path)
   else:
-    state_dict = _torch().load(path, map_location="cpu", weights_only=True)
+    torch = _package("torch")
+    state_dict = torch.load(path, map_location="cpu", weights_only=True)
   if not isinstance(state_dict, Mapping):
     raise ValueError(f"{path} holds a {type(state_dict).__name__}, no weights")
   others = [
-    key for key, value in state_dict.items() if not hasattr(value, "shape")
+    str(key) for key, value in state_dict.items() if not hasattr(value, "shape")
   ]
   if others:
     raise ValueError(
-      f"{path} holds more than named arrays: {', '.join(map(str, others))};"
-      " convert takes a state dict itself, out of whatever it lies in"
+      f"{path} holds more than named arrays: {', '.join(others)}; pass its"
+      " state dict to `from_pytorch`"
     )
   return {key: _to_numpy(value) for key, value in state_dict.items()}
 
@@ -139,7 +142,7 @@ def write_state_dict(
 
   Args:
     path: A `.safetensors` file, or with any other ending one for `torch.load`.
-    state_dict: Arrays by PyTorch's names, as `to_pytorch` gives them.
+    state_dict: Arrays by PyTorch's names, as `to_pytorch` returns them.
 
   Raises:
     ImportError: The extra is not installed.
@@ -150,24 +153,24 @@ def write_state_dict(
     for key, value in state_dict.items()
   }
   if _is_safetensors(path):
-    _safetensors().save_file(arrays, path)
+    _package("safetensors.numpy").save_file(arrays, path)
   else:
-    torch = _torch()
+    torch = _package("torch")
     torch.save(
       {key: torch.from_numpy(value) for key, value in arrays.items()}, path
     )
 
 
 def from_pytorch(state_dict: Mapping, variables: Mapping) -> dict:
-  """Puts PyTorch's weights in the place of a model's.
+  """Replaces a model's weights by PyTorch's.
 
   Args:
     state_dict: Arrays or tensors by PyTorch's names, of a Core encoder with its
       linear head or of a Core U.
-    variables: The variables of a `GeographicModel` around a `CoreEncoder`, of a
+    variables: The variables of a `MultiTaskModel` around a `CoreEncoder`, of a
       `CoreEncoder` alone (then take `head.2.weight` and `head.2.bias` out
-      first), or of a `CoreUnet`; values or shapes alone, as `jax.eval_shape`
-      gives them.
+      first), or of a `CoreUnet`; only their shapes and types matter, so
+      `jax.eval_shape` may have made them.
 
   Returns:
     Variables of the same tree, shapes and dtypes, filled; collections other
@@ -178,20 +181,23 @@ def from_pytorch(state_dict: Mapping, variables: Mapping) -> dict:
   """
   leaves = _leaves(variables)
   slots = _slots(leaves)
-  state_dict = _as_published(state_dict, slots)
+  # The U's stem and bridge are published in lists of one, `stem.0`; modules
+  # without the list are read too.
+  state_dict = {
+    key if key in slots else re.sub(r"^(stem|bridge)\.", r"\1.0.", key): value
+    for key, value in state_dict.items()
+    if not key.endswith(".num_batches_tracked")
+  }
   _check(state_dict, slots, leaves)
-  filled = {}
+  filled = dict(leaves)
   for key, parts in slots.items():
-    if not parts:
-      continue
-    value, start = _to_numpy(state_dict[key]), 0
-    for path, layout in parts:
-      leaf = leaves[path]
-      stop = start + layout.to_torch(_stand_in(leaf)).shape[0]
-      piece = layout.from_torch(value[start:stop])
+    lengths = [_shape(leaves[path], layout)[0] for path, layout in parts]
+    pieces = np.split(_to_numpy(state_dict[key]), np.cumsum(lengths)[:-1])
+    for (path, layout), piece in zip(parts, pieces, strict=True):
       # A copy: PyTorch goes on to change its own memory in place.
-      filled[path] = jnp.array(piece, leaf.dtype, copy=True)
-      start = stop
+      filled[path] = jnp.array(
+        layout.from_torch(piece), leaves[path].dtype, copy=True
+      )
   return {**variables, **traverse_util.unflatten_dict(filled)}
 
 
@@ -202,41 +208,41 @@ def to_pytorch(variables: Mapping) -> dict[str, np.ndarray]:
     variables: As for `from_pytorch`, with values.
 
   Returns:
-    Arrays by PyTorch's names. A `GeographicModel`'s heads are the one layer
+    Arrays by PyTorch's names. A `MultiTaskModel`'s heads are the one layer
     `head.2`: climate, then coords, then date.
 
   Raises:
     ValueError: Some of the variables have no name in PyTorch: all are listed.
   """
   leaves = _leaves(variables)
-  return {
+  slots = _slots(leaves)
+  arrays = {
     key: np.concatenate(
       [layout.to_torch(np.asarray(leaves[path])) for path, layout in parts]
     )
-    if parts
-    else np.zeros((), np.int64)
-    for key, parts in _slots(leaves).items()
+    for key, parts in slots.items()
   }
+  counters = {
+    key.removesuffix("running_var") + "num_batches_tracked"
+    for key in slots
+    if key.endswith(".running_var")
+  }
+  return arrays | dict.fromkeys(counters, np.zeros((), np.int64))
 
 
 def _leaves(variables):
   """Leaves by path, the collection's name first."""
-  held = {
-    name: variables[name]
-    for name in ("params", "batch_stats")
-    if name in variables
-  }
-  return traverse_util.flatten_dict(held)
+  names = [name for name in ("params", "batch_stats") if name in variables]
+  return traverse_util.flatten_dict({name: variables[name] for name in names})
 
 
 def _slots(leaves):
-  """What each of PyTorch's names is made of: paths with their layouts.
-
-  Nothing, for the counters that have no counterpart here.
-  """
+  """By PyTorch's name, the paths of a tensor's parts with their layouts."""
   unet = any("bridge" in path for path in leaves)
   slots, unnamed = collections.defaultdict(list), []
   for path in leaves:
+    if path[1] in _HEADS and path[-1] in _NOT_CONVERTED:
+      continue
     named = _name(path, unet)
     if named is None:
       unnamed.append("/".join(path))
@@ -250,18 +256,16 @@ def _slots(leaves):
   for parts in slots.values():
     if len(parts) > 1:
       parts.sort(key=lambda part: _HEADS.index(part[0][1]))
-  for key in [key for key in slots if key.endswith(".running_var")]:
-    slots[key.removesuffix("running_var") + "num_batches_tracked"] = []
   return dict(slots)
 
 
 def _name(path, unet):
   """PyTorch's name of a leaf and the layout there; None if it has none."""
   _, *modules, leaf = path
-  if not unet and len(modules) == 1 and modules[0] in _HEADS:
+  if not unet and modules and modules[0] in _HEADS:
     if leaf == "kernel":
       return "head.2.weight", _LINEAR
-    return ("head.2.bias", _SAME) if leaf == "bias" else None
+    return ("head.2.bias", _VECTOR) if leaf == "bias" else None
   if modules and modules[0] == "encoder":
     modules = modules[1:]
   if not modules:
@@ -276,50 +280,34 @@ def _name(path, unet):
     if leaf == "kernel" and layout is not None:
       return f"{name}.weight", layout
     if leaf in _LEAVES:
-      return f"{name}.{_LEAVES[leaf]}", _SAME
+      return f"{name}.{_LEAVES[leaf]}", _VECTOR
   return None
 
 
-def _as_published(state_dict, slots):
-  """The U's stem and bridge under their published names, `stem.0` and so on.
-
-  There they lie in a list of one; a plain module is taken as well.
-  """
-  renamed = {}
-  for key, value in state_dict.items():
-    listed = re.sub(r"^(stem|bridge)\.", r"\1.0.", key)
-    use = listed in slots and key not in slots and listed not in state_dict
-    renamed[listed if use else key] = value
-  return renamed
-
-
 def _check(state_dict, slots, leaves):
-  """Raises one error of all that does not fit."""
+  """Raises one error that lists every key that does not fit."""
   wrong = []
   for key, parts in slots.items():
-    if not parts:
-      continue
-    shapes = [
-      layout.to_torch(_stand_in(leaves[path])).shape for path, layout in parts
-    ]
+    shapes = [_shape(leaves[path], layout) for path, layout in parts]
     expected = (sum(shape[0] for shape in shapes), *shapes[0][1:])
     if key not in state_dict:
       wrong.append(f"{key}: expected {expected}, is missing")
     elif tuple(state_dict[key].shape) != expected:
       found = tuple(state_dict[key].shape)
       wrong.append(f"{key}: expected {expected}, found {found}")
-  for key, value in state_dict.items():
-    if key not in slots:
-      wrong.append(f"{key}: not expected, found {tuple(value.shape)}")
+  for key in sorted(state_dict.keys() - slots.keys()):
+    found = tuple(state_dict[key].shape)
+    wrong.append(f"{key}: not expected, found {found}")
   if wrong:
     raise ValueError(
       "the weights do not fit the model:\n  " + "\n  ".join(wrong)
     )
 
 
-def _stand_in(leaf):
-  """An array of a leaf's shape that takes no memory."""
-  return np.broadcast_to(np.float32(0), leaf.shape)
+def _shape(leaf, layout):
+  """The shape of a leaf on PyTorch's side."""
+  # An array of the leaf's shape that takes no memory.
+  return layout.to_torch(np.broadcast_to(np.float32(0), leaf.shape)).shape
 
 
 def _to_numpy(value):
@@ -336,21 +324,10 @@ def _is_safetensors(path):
   return os.fspath(path).endswith(".safetensors")
 
 
-def _torch():
+def _package(name):
   try:
-    import torch
+    return importlib.import_module(name)
   except ImportError as error:
     raise ImportError(
-      "files of torch.save need PyTorch: pip install 'geojax[torch]'"
+      f"files of weights need {name}: pip install 'geojax[torch]'"
     ) from error
-  return torch
-
-
-def _safetensors():
-  try:
-    import safetensors.numpy
-  except ImportError as error:
-    raise ImportError(
-      "safetensors files need that package: pip install 'geojax[torch]'"
-    ) from error
-  return safetensors.numpy

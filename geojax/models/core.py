@@ -1,4 +1,4 @@
-"""The Core family: a convolutional encoder and a U around it.
+"""The Core encoder, a convolutional network; core_unet.py has a U around it.
 
 A block is a 1x1 convolution, a depthwise 3x3, a full 3x3, squeeze-and-
 excitation and a residual. A stem block, then stages of blocks, each followed by
@@ -7,13 +7,13 @@ convolutions.py.
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from geojax.models import convolutions, norms
+from geojax.models import convolutions, encoders, norms
 
 # Depths and widths of the stages.
 SIZES = {
@@ -101,9 +101,8 @@ class CoreBlock(nn.Module):
 
   Attributes:
     width: Channels of the output.
-    excitation: As of `SqueezeExcitation`.
-    norm: As of `norms.normalize`.
-    axis_name: Likewise.
+    excitation: See `SqueezeExcitation`.
+    norm: See `norms.normalize`, which has `axis_name` too.
   """
 
   width: int
@@ -136,28 +135,24 @@ class CoreBlock(nn.Module):
     return nn.relu6(x + residual)
 
 
-class CoreEncoder(nn.Module):
-  """The Core encoder: images to one feature vector each.
+class CoreNetwork(nn.Module):
+  """The attributes and the contracting path of the Core family.
 
   Attributes:
     depths: Blocks a stage.
     widths: Channels a stage.
-    patch_size: Side in pixels of the squares folded into channels before the
-      stem; 1 is the published encoder, larger is faster.
     dropout: Share of the pooled features dropped in training.
-    excitation: As of `SqueezeExcitation`.
-    norm: As of `norms.normalize`.
+    excitation: See `SqueezeExcitation`.
+    norm: See `norms.normalize`, which has `axis_name` too.
     dtype: What is computed in. Parameters, statistics and the features
       returned are float32.
     remat: Whether a block's inner values are computed anew in the backward
       pass instead of kept: less memory for another forward pass. XLA on CPUs
       undoes it.
-    axis_name: As of `norms.normalize`.
   """
 
   depths: Sequence[int] = SIZES["atto"][0]
   widths: Sequence[int] = SIZES["atto"][1]
-  patch_size: int = 1
   dropout: float = 0.0
   excitation: str = "gate"
   norm: str = "batch"
@@ -165,26 +160,72 @@ class CoreEncoder(nn.Module):
   remat: bool = False
   axis_name: str | None = None
 
-  @nn.compact
-  def __call__(self, images, *, train: bool = False, stages: bool = False):
-    """Encodes images.
+  def make_block(self, train: bool) -> Callable:
+    """Returns the function `(width, name, x)` that applies a named block."""
+    block = CoreBlock
+    if self.remat:
+      block = nn.remat(CoreBlock, static_argnums=(2,))
 
-    Args:
-      images: Scaled reflectances, shape `[batch, height, width, bands]`.
-      train: Whether to use batch statistics and dropout (needs the `dropout`
-        key where `dropout` > 0).
-      stages: Whether to return every stage's features too.
+    def apply(width: int, name: str, x: jax.Array) -> jax.Array:
+      kind = (self.excitation, self.norm, self.axis_name)
+      return block(width, *kind, name=name)(x, train)
+
+    return apply
+
+  def contract(self, block: Callable, x: jax.Array, widths: Sequence[int]):
+    """Applies stem and stages.
 
     Returns:
-      Features, shape `[batch, widths[-1]]`; with `stages`, these and a tuple
-      of the stages' maps before pooling, `[batch, height / (patch_size 2^i),
+      The last map after pooling, and a tuple of every stage's before it.
+
+    Raises:
+      ValueError: Depths and widths differ in number.
+    """
+    if len(self.depths) != len(widths):
+      raise ValueError(
+        f"{type(self).__name__}: {len(self.depths)} depths for {len(widths)}"
+        " widths"
+      )
+    x = block(widths[0], "stem", x)
+    maps = []
+    for stage, (depth, width) in enumerate(
+      zip(self.depths, widths, strict=True)
+    ):
+      for i in range(depth):
+        x = block(width, f"stage{stage}_block{i}", x)
+      maps.append(x)
+      x = convolutions.max_pool_2x2(x)
+    return x, tuple(maps)
+
+  def pool(self, x: jax.Array, train: bool) -> jax.Array:
+    """Features: float32 means over pixels, after dropout in training."""
+    features = jnp.mean(widen(x), axis=(1, 2))
+    return nn.Dropout(self.dropout, deterministic=not train)(features)
+
+
+class CoreEncoder(CoreNetwork):
+  """The Core encoder: images to one feature vector each.
+
+  Attributes:
+    patch_size: Side in pixels of the squares folded into channels before the
+      stem; 1 is the published encoder, larger is faster.
+  """
+
+  patch_size: int = 1
+
+  @nn.compact
+  def __call__(self, images, *, train: bool = False, stages: bool = False):
+    """Encodes images, see `encoders.Encoder`.
+
+    Returns:
+      Features, shape `[batch, widths[-1]]`; with `stages`, these and the
+      stages' maps before pooling, `[batch, height / (patch_size 2^i),
       width / (patch_size 2^i), widths[i]]`.
 
     Raises:
       ValueError: The images are too small for the stages' poolings, or depths
         and widths differ in number.
     """
-    _check_stages("CoreEncoder", self.depths, self.widths)
     smallest = self.patch_size * 2 ** len(self.depths)
     if min(images.shape[1:3]) < smallest:
       raise ValueError(
@@ -195,136 +236,35 @@ class CoreEncoder(nn.Module):
     x = images.astype(self.dtype)
     if self.patch_size > 1:
       x = convolutions.space_to_depth(x, self.patch_size)
-    x, maps = _contract(_block(self, train), x, self.depths, self.widths)
-    features = jnp.mean(_widen(x), axis=(1, 2))
-    features = nn.Dropout(self.dropout, deterministic=not train)(features)
+    x, maps = self.contract(self.make_block(train), x, self.widths)
+    features = self.pool(x, train)
     return (features, maps) if stages else features
 
 
-class AttentionGate(nn.Module):
-  """What of a skip connection the U takes, by pixel and by channel."""
-
-  @nn.compact
-  def __call__(self, x, skip):
-    """Gates `skip` by `x`, both `[batch, height, width, channels]`."""
-    dense = functools.partial(nn.Dense, dtype=x.dtype)
-    both = nn.relu6(x + skip)
-    by_pixel = nn.sigmoid(dense(1, name="spatial")(both))
-    channels = x.shape[-1]
-    means = convolutions.mean_pool(both, 4)
-    # Channels first, as the published weights have them.
-    means = means.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-    by_channel = nn.relu6(dense(4 * channels, name="channel1")(means))
-    by_channel = nn.sigmoid(dense(channels, name="channel2")(by_channel))
-    return skip * by_pixel + (skip + by_channel[:, None, None, :])
-
-
-class CoreUnet(nn.Module):
-  """The Core encoder at half its widths, and a decoder back to every pixel.
-
-  Attributes:
-    depths: Blocks a stage, down and up.
-    widths: Channels a stage of the encoder of the same size; the U has half.
-    num_outputs: Values a pixel. None leaves the last layer out: the U is then
-      an encoder whose features are the means over its last block's pixels.
-    dropout: As of `CoreEncoder`, of those features.
-    excitation: As of `SqueezeExcitation`.
-    norm: As of `norms.normalize`.
-    dtype: As of `CoreEncoder`.
-    remat: As of `CoreEncoder`.
-    axis_name: As of `norms.normalize`.
-  """
-
-  depths: Sequence[int] = SIZES["atto"][0]
-  widths: Sequence[int] = SIZES["atto"][1]
-  num_outputs: int | None = 1
-  dropout: float = 0.0
-  excitation: str = "gate"
-  norm: str = "batch"
-  dtype: jnp.dtype = jnp.float32
-  remat: bool = False
-  axis_name: str | None = None
-
-  @nn.compact
-  def __call__(self, images, *, train: bool = False, stages: bool = False):
-    """Maps images to images, or encodes them.
-
-    Args:
-      images: Scaled reflectances, shape `[batch, height, width, bands]`.
-      train: As of `CoreEncoder`.
-      stages: Whether to return the features of every stage of the way up too.
-
-    Returns:
-      Outputs, shape `[batch, height, width, num_outputs]`, or features, shape
-      `[batch, widths[0] / 2]`; with `stages`, these and a tuple of maps, the
-      smallest first.
-
-    Raises:
-      ValueError: The images' sides are no multiples of 2^stages, or depths and
-        widths differ in number.
-    """
-    _check_stages("CoreUnet", self.depths, self.widths)
-    factor = 2 ** len(self.depths)
-    if images.shape[1] % factor or images.shape[2] % factor:
-      raise ValueError(
-        f"CoreUnet: the sides of images of {images.shape[1]} x"
-        f" {images.shape[2]} pixels are no multiples of {factor}, which"
-        f" {len(self.depths)} poolings need"
-      )
-    widths = [width // 2 for width in self.widths]
-    block = _block(self, train)
-    x, skips = _contract(block, images.astype(self.dtype), self.depths, widths)
-    x = block(widths[-1], "bridge", x)
-    maps = []
-    for up, stage in enumerate(reversed(range(len(widths)))):
-      x = convolutions.upsample_2x(x)
-      gated = AttentionGate(name=f"up{up}_gate")(x, skips[stage])
-      width = widths[max(stage - 1, 0)]
-      x = jnp.concatenate([x, gated], axis=-1)
-      x = block(width, f"up{up}_match", x)
-      for i in range(self.depths[stage]):
-        x = block(width, f"up{up}_block{i}", x)
-      maps.append(x)
-    x = _widen(block(widths[0], "head_block", x))
-    if self.num_outputs is None:
-      x = jnp.mean(x, axis=(1, 2))
-      x = nn.Dropout(self.dropout, deterministic=not train)(x)
-    else:
-      x = nn.Dense(self.num_outputs, dtype=x.dtype, name="head")(x)
-    return (x, tuple(maps)) if stages else x
-
-
-def _block(encoder, train):
-  """The function that applies a named block of an encoder's kind."""
-  block = CoreBlock
-  if encoder.remat:
-    block = nn.remat(CoreBlock, static_argnums=(2,))
-
-  def apply(width: int, name: str, x: jax.Array) -> jax.Array:
-    kind = (encoder.excitation, encoder.norm, encoder.axis_name)
-    module = block(width, *kind, name=name)
-    return module(x, train)
-
-  return apply
-
-
-def _contract(block, x, depths, widths):
-  """Stem and stages; returns the result and each stage's map before pooling."""
-  x = block(widths[0], "stem", x)
-  maps = []
-  for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
-    for i in range(depth):
-      x = block(width, f"stage{stage}_block{i}", x)
-    maps.append(x)
-    x = convolutions.max_pool_2x2(x)
-  return x, tuple(maps)
-
-
-def _widen(x):
-  """Float32 at least, for means over pixels and for heads."""
+def widen(x: jax.Array) -> jax.Array:
+  """Converts to float32 at least, for means over pixels and for heads."""
   return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
-def _check_stages(name, depths, widths):
-  if len(depths) != len(widths):
-    raise ValueError(f"{name}: {len(depths)} depths for {len(widths)} widths")
+# The keys of a config's `model` part that the whole family uses.
+USES = ("depths", "widths", "norm", "excitation", "dropout", "dtype", "remat")
+
+
+def attributes(config, axis_name: str | None) -> dict:
+  """The attributes of `CoreNetwork` by a config's `model` part."""
+  depths, widths = SIZES[config.size]
+  return {
+    **{key: config[key] for key in USES},
+    "depths": tuple(config.depths) or depths,
+    "widths": tuple(config.widths) or widths,
+    "dtype": jnp.dtype(config.dtype),
+    "axis_name": axis_name,
+  }
+
+
+@encoders.register("core", sizes=SIZES, uses=(*USES, "patch_size"))
+def create_core(config, *, axis_name=None) -> CoreEncoder:
+  """Builds a `CoreEncoder` from the `model` part of a config."""
+  return CoreEncoder(
+    patch_size=config.patch_size, **attributes(config, axis_name)
+  )

@@ -10,6 +10,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
+from geojax.models import encoders
+
 # Width, blocks and heads.
 SIZES = {
   "ti": (192, 12, 3),
@@ -109,6 +111,25 @@ class ViT(nn.Module):
     features = jnp.mean(x, axis=1)
     features = nn.Dropout(self.dropout, deterministic=not train)(features)
     return (features, tuple(maps)) if stages else features
+
+
+@encoders.register(
+  "vit", sizes=SIZES, uses=("patch_size", "dropout", "dtype", "remat")
+)
+def create_vit(config, *, axis_name=None) -> ViT:
+  """Builds a `ViT` from the `model` part of a config."""
+  del axis_name  # Layer norm has no statistics of the batch.
+  if config.depths or config.widths:
+    raise ValueError("depths and widths are the Core family's; 'vit' has none")
+  if config.patch_size == 1:
+    raise ValueError("'vit' needs a patch_size, such as 8 or 16")
+  return ViT(
+    *SIZES[config.size],
+    patch_size=config.patch_size,
+    dropout=config.dropout,
+    dtype=jnp.dtype(config.dtype),
+    remat=config.remat,
+  )
 
 
 def sincos_positions(down: int, across: int, width: int) -> np.ndarray:

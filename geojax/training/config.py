@@ -28,10 +28,9 @@ def default_config() -> ml_collections.ConfigDict:
   config.log_every = 50
   config.eval_every = 500
   config.checkpoint_every = 500
-  # The newest checkpoints that stay on disk, beside the best one: that is by
-  # this metric of validation, and saved as soon as it is found. "auto" is
-  # nll_nats of a mixture, a proper score that few patches judge with less noise
-  # than a median, and median_km of a regression.
+  # The newest checkpoints that stay on disk, and the best one: by this metric
+  # of validation, and saved as soon as it is found. "auto" takes that of the
+  # first task that has one: of coords nll_nats, or median_km of a regression.
   config.checkpoints_to_keep = 2
   config.best_metric = "auto"
   # Evaluations without a better `best_metric` after which a run ends; 0: never.
@@ -53,6 +52,12 @@ def default_config() -> ml_collections.ConfigDict:
   # Devices that the mixture's centers are spread over; the others split the
   # batch.
   config.model_devices = 1
+
+  # What the model is asked: names of tasks, see geojax/tasks and
+  # docs/extending.md.
+  config.tasks = ("coords", "climate", "date")
+  # Python files, or modules, that register tasks and encoders of your own.
+  config.extensions = ()
 
   config.data = ml_collections.ConfigDict()
   # <builder>/<config> of a data set below `dir`, as data_prep.build leaves it.
@@ -105,7 +110,8 @@ def default_config() -> ml_collections.ConfigDict:
   # Location: "mvmf", a mixture of von Mises-Fisher distributions, or "mse", a
   # regression of the encoded coordinates, which uses nothing of `mixture`.
   config.loss.coords = "mvmf"
-  # The weighted mean of the three losses.
+  # Weights of the tasks in their mean loss. A task that is not listed has the
+  # weight that its file gives it; config.unlocked() lets a config add it.
   config.loss.weights = ml_collections.ConfigDict()
   config.loss.weights.coords = 1.0
   config.loss.weights.climate = 5.0
@@ -172,13 +178,6 @@ def default_config() -> ml_collections.ConfigDict:
   return config.lock()
 
 
-def best_metric(config: ml_collections.ConfigDict) -> str:
-  """Returns the name of the metric that the best checkpoint is found by."""
-  if config.best_metric != "auto":
-    return config.best_metric
-  return "nll_nats" if config.loss.coords == "mvmf" else "median_km"
-
-
 def save_config(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
   """Writes a config as JSON, whole or not at all."""
   files.write_text(path, json.dumps(config.to_dict(), indent=2) + "\n")
@@ -196,7 +195,9 @@ def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:
       " --workdir that experiments/main.py was given"
     )
   config = default_config()
-  config.update(json.loads(path.read_text()))
+  # Weights may be of tasks that the defaults do not list.
+  with config.loss.weights.unlocked():
+    config.update(json.loads(path.read_text()))
   return config
 
 

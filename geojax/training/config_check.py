@@ -1,17 +1,18 @@
 """Which values of a config a run can use; all others are refused by name."""
 
+import collections
 import difflib
 import importlib.util
 import math
 
 import ml_collections
 
-from geojax import metrics, models
+from geojax import models, tasks
 from geojax.training import config as config_lib
 from geojax.training.errors import ConfigError
 
 CHOICES = {
-  "model.name": ("core", "core_unet", "vit"),
+  "model.name": models.ENCODERS,
   "model.norm": ("batch", "group", "layer"),
   "model.excitation": ("gate", "published"),
   "model.dtype": ("float32", "bfloat16"),
@@ -22,18 +23,6 @@ CHOICES = {
     "train_subset",
     "kmeans",
     "partition",
-  ),
-  "best_metric": (
-    "auto",
-    "median_km",
-    "mean_km",
-    "nll_nats",
-    "geoscore",
-    *(f"acc@{km}km" for km in metrics.RADII_KM),
-    "climate_accuracy",
-    "climate_class_accuracy",
-    "climate_macro_f1",
-    "date_mae_days",
   ),
   "parallel": ("jit", "pmap"),
   "sharding": ("replicated", "fsdp"),
@@ -69,9 +58,6 @@ RANGES = {
       "trace_steps",
       "augment.crop_pixels",
       "augment.band_noise",
-      "loss.weights.coords",
-      "loss.weights.climate",
-      "loss.weights.date",
       "loss.variances_learning_rate",
       "mixture.min_distance_km",
       "mixture.chunk_size",
@@ -104,8 +90,7 @@ RANGES = {
   # Excitation has a unit for every 16 channels.
   "model.widths": "[16, inf)",
   "loss.climate_fine_weight": "[0, 1]",
-  # Three outputs are how a head says that it regresses coordinates.
-  "mixture.num_centers": "[4, inf)",
+  "mixture.num_centers": "[1, inf)",
   # exp(40) is a spread of a centimetre.
   "mixture.log_kappa": "[-20, 40]",
   "optimizer.final_fraction": "[0, 1]",
@@ -115,10 +100,6 @@ RANGES = {
 # Keys that only some choices use: elsewhere they must keep their default, or a
 # user would change them and see nothing change.
 _USED_WITH = {
-  "model.norm": ("model.name", ("core", "core_unet")),
-  "model.excitation": ("model.name", ("core", "core_unet")),
-  "model.depths": ("model.name", ("core", "core_unet")),
-  "model.widths": ("model.name", ("core", "core_unet")),
   "mixture.min_distance_km": ("mixture.centers", ("train_subset",)),
   "optimizer.final_fraction": (
     "optimizer.schedule",
@@ -129,6 +110,11 @@ _USED_WITH = {
   "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
   "optimizer.plateau_factor": ("optimizer.schedule", ("plateau",)),
 }
+
+
+# Of tuples that do not hold integers.
+_ITEMS = {"tasks": str, "extensions": str}
+_WEIGHTS = "loss.weights."
 
 
 def check_config(config: ml_collections.ConfigDict) -> None:
@@ -144,7 +130,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
   known = config_lib.flatten(config_lib.default_config().to_dict())
   given = config_lib.flatten(config.to_dict())
   for key in given:
-    if key not in known:
+    # Weights may be of tasks that the defaults do not list.
+    if key not in known and not key.startswith(_WEIGHTS):
       near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
       raise ConfigError(f"unknown config key {key!r}; did you mean {near!r}?")
   for key, default in known.items():
@@ -154,14 +141,18 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     if isinstance(default, float) and type(value) is int:
       continue
     if isinstance(default, tuple) and isinstance(value, list | tuple):
-      if all(type(item) is int for item in value):
+      kind = _ITEMS.get(key, int)
+      if all(type(item) is kind for item in value):
         continue
-      raise ConfigError(f"config.{key} must hold integers, got {value!r}")
+      raise ConfigError(
+        f"config.{key} must hold values of type {kind.__name__}, got {value!r}"
+      )
     if type(value) is not type(default):
       raise ConfigError(
         f"config.{key} must be of type {type(default).__name__}, like"
         f" {default!r}; got {value!r}"
       )
+  task_list = _create_tasks(config)
   for key, choices in CHOICES.items():
     if given[key] not in choices:
       raise ConfigError(
@@ -175,7 +166,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       raise ConfigError(
         f"config.{key} must lie in {interval}; got {given[key]!r}"
       )
-  for key, (other, choices) in _USED_WITH.items():
+  for key, (other, choices) in (_USED_WITH | _used_with_encoders()).items():
     if given[other] not in choices and given[key] != known[key]:
       raise ConfigError(
         f"config.{key} is not used where config.{other} is {given[other]!r},"
@@ -194,12 +185,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       "config.mixture.log_kappa is not used where config.mixture.spacing_mass"
       f" is above 0; leave it at {known['mixture.log_kappa']}"
     )
-  weights = "coords", "climate", "date"
-  if not any(given[f"loss.weights.{task}"] for task in weights):
-    raise ConfigError(
-      "config.loss.weights.coords, .climate and .date are all 0: nothing would"
-      " be learned; set one above 0"
-    )
+  _check_weights(given, known, task_list)
   first_and_last = tuple(given["trace_steps"])
   if len(first_and_last) != 2 or first_and_last[0] > first_and_last[1]:
     raise ConfigError(
@@ -207,11 +193,10 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f" 12), or (0, 0) for none; got {given['trace_steps']!r}"
     )
   _check_wandb(given["wandb_project"])
-  if given["best_metric"] == "nll_nats" and given["loss.coords"] == "mse":
-    raise ConfigError(
-      "config.best_metric cannot be nll_nats with config.loss.coords = 'mse': a"
-      " regression has no density; take median_km"
-    )
+  try:
+    tasks.best_metric(task_list, given["best_metric"])
+  except ValueError as error:
+    raise ConfigError(f"config.best_metric: {error}") from error
   if len(given["model.depths"]) != len(given["model.widths"]):
     raise ConfigError("config.model.depths and .widths differ in length")
   if given["parallel"] == "pmap" and (
@@ -243,6 +228,44 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     raise ConfigError(
       f"config.model.name is {given['model.name']!r}: {error}"
     ) from error
+
+
+def _create_tasks(config):
+  if not config.tasks:
+    raise ConfigError("config.tasks is empty: nothing would be learned")
+  try:
+    return tasks.create_tasks(config)
+  except ValueError as error:
+    raise ConfigError(f"config.tasks or config.extensions: {error}") from error
+
+
+def _check_weights(given, known, task_list):
+  names = [task.name for task in task_list]
+  for key, weight in given.items():
+    if not key.startswith(_WEIGHTS):
+      continue
+    name = key.removeprefix(_WEIGHTS)
+    if type(weight) not in (int, float) or not _lies_in(weight, "[0, inf)"):
+      raise ConfigError(f"config.{key} must lie in [0, inf); got {weight!r}")
+    if name not in names and weight != known.get(key):
+      raise ConfigError(
+        f"config.{key} is not used: {name!r} is not among config.tasks,"
+        f" {', '.join(names)}"
+      )
+  if not any(task.weight for task in task_list):
+    keys = ", ".join(f"config.{_WEIGHTS}{name}" for name in names)
+    raise ConfigError(
+      f"{keys} are all 0: nothing would be learned; set one above 0"
+    )
+
+
+def _used_with_encoders() -> dict:
+  """The part of `_USED_WITH` that the registered encoders decide."""
+  users = collections.defaultdict(list)
+  for name, encoder in models.ENCODERS.items():
+    for key in (*encoder.uses, *(["size"] if encoder.sizes else [])):
+      users[f"model.{key}"].append(name)
+  return {key: ("model.name", names) for key, names in users.items()}
 
 
 def _lies_in(value, interval: str) -> bool:

@@ -25,7 +25,7 @@ class DataInfo:
     image_shape: `(patch, patch, bands)`.
     dtype: Name of the images' NumPy dtype.
     bands: A name for each band.
-    scale: `(offset, divisor)` of each band, as of `pipeline.Dataset`.
+    scale: `(offset, divisor)` of each band, as of `dataset.Dataset`.
     settings: All that shaped the records, as the builder keeps it.
   """
 
@@ -52,7 +52,7 @@ def describe(name, dataset) -> DataInfo:
 
   Args:
     name: Its name, as of the config.
-    dataset: A `pipeline.Dataset`.
+    dataset: A `dataset.Dataset`.
 
   Returns:
     Its `DataInfo`.

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
+from geojax import tasks
 from geojax.training import (
   checkpoint,
   config_check,
   data_info,
-  initial_mixture,
   interrupt,
   logs,
   pipeline,
@@ -22,8 +22,10 @@ from geojax.training import (
   sharding,
 )
 from geojax.training import config as config_lib
+from geojax.training import dataset as dataset_lib
 from geojax.training import evaluate as evaluate_lib
 from geojax.training import progress as progress_lib
+from geojax.training import run as run_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
@@ -33,36 +35,9 @@ from geojax.training.errors import ConfigError, Interrupted, NonFiniteError
 _SHOWN_PARAMETERS = 5
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """A trained run.
-
-  Attributes:
-    config: Its config.
-    dataset: The data set it was trained on.
-    state: Its state at some checkpoint.
-    best_step: The step that was best on validation so far, by
-      `config.best_metric`; 0 before the first evaluation.
-    evaluate: A function of variables and split, see `evaluate.make_evaluate`.
-  """
-
-  config: object
-  dataset: pipeline.Dataset
-  state: state_lib.TrainState
-  best_step: int
-  evaluate: object
-
-  @property
-  def described_step(self) -> str:
-    """Which checkpoint this is, in words."""
-    step = int(self.state.step)
-    if step == self.best_step:
-      name = config_lib.best_metric(self.config)
-      return f"step {step:,}, best {name} on validation"
-    return f"step {step:,}, not the best on validation"
-
-
-def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
+def train(
+  config, workdir: pathlib.Path, *, progress: bool = True
+) -> run_lib.Run:
   """Trains a model, or goes on where the workdir's last checkpoint stands.
 
   Args:
@@ -83,7 +58,7 @@ def train(config, workdir: pathlib.Path, *, progress: bool = True) -> Run:
     Interrupted: SIGTERM came; what was trained is saved.
   """
   config_check.check_config(config)
-  dataset = pipeline.open_dataset(config.data.dir, config.data.name)
+  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
   dataset.check_splits()
   with (
     workdir_lib.claim(workdir),
@@ -99,34 +74,27 @@ def _train(config, dataset, workdir, progress, stop, opened):
   batch_size = config.data.batch_size
   sharding.check_rows(batch_size, mesh, parts=config.optimizer.accumulate)
   sharding.check_rows(config.data.eval_batch_size, mesh)
-  train_source = dataset.source("train")
+  task_list = tasks.create_tasks(config, mesh=mesh)
+  best_metric = tasks.best_metric(task_list, config.best_metric)
+  try:
+    names = tasks.label_names(task_list, dataset.label_names)
+  except ValueError as error:
+    raise ConfigError(
+      f"config.data.name, {config.data.name}: {error}"
+    ) from error
+  train_source = dataset.source("train", names)
   checkpointer = checkpoint.Checkpointer(
     workdir, keep=config.checkpoints_to_keep
   )
   opened.callback(checkpointer.close)
-  resumed = bool(checkpointer.steps())
   try:
-    state = state_lib.create_state(
-      config,
-      image_shape=dataset.image_shape,
-      mixture=(
-        state_lib.placeholder_mixture(config)
-        if resumed
-        else initial_mixture.lay_out(config, dataset)
-      ),
+    state, so_far, shardings = _initial_state(
+      config, task_list, dataset, mesh, checkpointer
     )
   except ValueError as error:
     raise ConfigError(
       f"the config does not fit {config.data.name}: {error}"
     ) from error
-  shardings = sharding.state_shardings(
-    state, mesh, fsdp=config.sharding == "fsdp"
-  )
-  state = jax.device_put(state, shardings)
-  so_far = progress_lib.Progress()
-  if resumed:
-    state, record = checkpointer.restore(state, report=restore.report)
-    so_far = progress_lib.Progress(**record)
   batches = pipeline.train_batches(
     train_source,
     batch_size=batch_size,
@@ -141,14 +109,18 @@ def _train(config, dataset, workdir, progress, stop, opened):
   if first:
     data_info.save(data_info.describe(config.data.name, dataset), workdir)
     config_lib.save_config(config, workdir / workdir_lib.CONFIG_FILE)
-  scale = {"offset": dataset.offset, "divisor": dataset.divisor}
-  where = {"mesh": mesh} if config.parallel == "jit" else {"axis_name": "data"}
   train_step = sharding.compile_step(
-    step_lib.make_train_step(config, **scale, **where),
+    step_lib.make_train_step(
+      config,
+      task_list,
+      offset=dataset.offset,
+      divisor=dataset.divisor,
+      axis_name="data" if config.parallel == "pmap" else None,
+    ),
     shardings,
     parallel=config.parallel,
   )
-  evaluate = evaluate_lib.make_evaluate(config, dataset, mesh)
+  evaluate = evaluate_lib.make_evaluate(config, task_list, dataset, mesh)
   log = logs.MetricsLog(
     workdir,
     step=so_far.step,
@@ -168,6 +140,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
   )
   clock = progress_lib.Clock(config)
   saved = so_far.step
+  terms = ("loss", *(task.name for task in task_list), "patches_per_second")
   unread = []
 
   def read():
@@ -193,10 +166,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
     over = so_far.is_over(config)
     best = False
     if so_far.evaluated < step and (over or step % config.eval_every == 0):
-      found = evaluate(state.evaluated, "validation", stop.noted)
-      if found is not None:
-        metrics, _ = found
-        best = so_far.judge(config, metrics)
+      metrics = evaluate(state.evaluated, "validation", stop.noted)
+      if metrics is not None:
+        best = so_far.judge(config, best_metric, metrics[best_metric.name])
         state = state.replace(
           rate_scale=jax.device_put(
             np.float32(so_far.rate_scale), state.rate_scale.sharding
@@ -204,7 +176,8 @@ def _train(config, dataset, workdir, progress, stop, opened):
         )
         log.write(step, "validation", metrics)
         if first:
-          bar.write(f"step {step}, validation: {_short(metrics)}")
+          shown = [m.name for m in tasks.all_metrics(task_list) if m.headline]
+          bar.write(f"step {step}, validation: {_short(metrics, shown)}")
         over = so_far.is_over(config)
       clock.restart()
     noted = stop.noted()
@@ -241,48 +214,39 @@ def _train(config, dataset, workdir, progress, stop, opened):
       line["skipped_steps"] = so_far.skipped
       line |= clock.read()
       log.write(step, "train", line)
-      bar.set_postfix_str(_short(line))
+      bar.set_postfix_str(_short(line, terms))
       if progress and first and bar.disable:
-        restore.report(f"step {step}/{config.num_steps}: {_short(line)}")
+        restore.report(f"step {step}/{config.num_steps}: {_short(line, terms)}")
     bar.update()
-  return Run(
+  return run_lib.Run(
     config=config,
+    tasks=task_list,
+    mesh=mesh,
     dataset=dataset,
     state=state,
     best_step=so_far.best_step,
-    evaluate=evaluate,
   )
 
 
-def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
-  """Loads a run from its workdir.
-
-  Args:
-    workdir: Folder of the run.
-    last: Whether to load the newest checkpoint instead of the one that was best
-      on validation, by `config.best_metric`.
-
-  Returns:
-    The run.
-
-  Raises:
-    ConfigError: There is no run in the workdir.
-    DatasetError: The run's data set is not on disk.
-    CheckpointError: The checkpoint cannot be read.
-  """
-  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
-  dataset = pipeline.open_dataset(config.data.dir, config.data.name)
-  mesh = sharding.create_mesh(config.model_devices)
-  state, best_step = restore.restore_state(
-    config, workdir, dataset.image_shape, mesh, last=last
+def _initial_state(config, task_list, dataset, mesh, checkpointer):
+  """The state that a run starts from or continues with, and its shardings."""
+  shapes = state_lib.state_shapes(
+    config, task_list, image_shape=dataset.image_shape
   )
-  return Run(
-    config=config,
-    dataset=dataset,
-    state=state,
-    best_step=best_step,
-    evaluate=evaluate_lib.make_evaluate(config, dataset, mesh),
+  shardings = sharding.state_shardings(
+    shapes, mesh, fsdp=config.sharding == "fsdp"
   )
+  if checkpointer.steps():
+    target = restore.abstract(shapes, shardings)
+    state, record = checkpointer.restore(target, report=restore.report)
+    return state, progress_lib.Progress(**record), shardings
+  state = state_lib.create_state(
+    config,
+    task_list,
+    image_shape=dataset.image_shape,
+    read_labels=lambda count: dataset.read_labels("train", count),
+  )
+  return jax.device_put(state, shardings), progress_lib.Progress(), shardings
 
 
 class _Trace:
@@ -332,11 +296,7 @@ def _blame(error, state, records, workdir):
   )
 
 
-def _short(metrics):
-  shown = (
-    "loss coords climate date patches_per_second median_km acc@750km nll_nats"
-    " climate_accuracy climate_class_accuracy date_mae_days"
-  )
+def _short(metrics, shown):
   return ", ".join(
-    f"{name} {metrics[name]:.4g}" for name in shown.split() if name in metrics
+    f"{name} {metrics[name]:.4g}" for name in shown if name in metrics
   )

@@ -1,19 +1,22 @@
-"""Optimizers: AdamW for the model, own learning rates for the mixture."""
+"""Optimizers: AdamW for the model, own learning rates where a task has them."""
 
 import jax
 import optax
 
+from geojax import models
 
-def create_optimizer(config) -> optax.GradientTransformation:
+
+def create_optimizer(config, tasks) -> optax.GradientTransformation:
   """Builds the optimizer of a config over the params of a `TrainState`.
 
   AdamW by `make_schedule` for the model: weight decay on kernels alone,
-  gradients clipped by their global norm. `log_kappa` and `mu` of the mixture
+  gradients clipped by their global norm. Parameters in `Task.learning_rates`
   and the tasks' log variances follow Adam with the same schedule and their own
   peak rate; a rate of 0 keeps them as they are.
 
   Args:
     config: The config of a run.
+    tasks: Its tasks.
 
   Returns:
     The gradient transformation.
@@ -28,18 +31,30 @@ def create_optimizer(config) -> optax.GradientTransformation:
         mask=is_kernel,
       ),
     ),
-    "log_kappa": _own_rate(config, config.mixture.log_kappa_learning_rate),
-    "mu": _own_rate(config, config.mixture.centers_learning_rate),
     "log_variances": _own_rate(config, config.loss.variances_learning_rate),
   }
-  return optax.multi_transform(transforms, _labels)
+  for task in tasks:
+    for name, rate in task.learning_rates.items():
+      transforms[f"{task.name}/{name}"] = _own_rate(config, rate)
+
+  def labels(params):
+    # Of plain arrays: a label for each array, boxed or not.
+    params = models.unbox(params)
+    model = jax.tree.map(lambda _: "model", params["model"])
+    for task in tasks:
+      own = {name: f"{task.name}/{name}" for name in task.learning_rates}
+      model = {**model, task.name: {**model[task.name], **own}}
+    variances = dict.fromkeys(params["log_variances"], "log_variances")
+    return {"model": model, "log_variances": variances}
+
+  return optax.multi_transform(transforms, labels)
 
 
 def make_schedule(config, peak: float) -> optax.Schedule:
   """Makes a rate as a function of the number of steps taken.
 
-  What `config.optimizer.schedule` says; a plateau's reductions are no function
-  of the step, and are left to `TrainState.rate_scale`.
+  By `config.optimizer.schedule`. A plateau's reductions are no function of the
+  step: `TrainState.rate_scale` holds them.
 
   Args:
     config: The config of a run.
@@ -74,7 +89,7 @@ def make_schedule(config, peak: float) -> optax.Schedule:
 def is_kernel(params):
   """Marks the kernels, by name: `{..., "kernel": True, "bias": False}`."""
   return jax.tree_util.tree_map_with_path(
-    lambda path, _: path[-1].key == "kernel", params
+    lambda path, _: path[-1].key == "kernel", models.unbox(params)
   )
 
 
@@ -82,13 +97,3 @@ def _own_rate(config, rate):
   if not rate:
     return optax.set_to_zero()
   return optax.adam(make_schedule(config, rate))
-
-
-def _labels(params):
-  return {
-    "model": jax.tree.map(lambda _: "model", params["model"]),
-    "mixture": {name: name for name in params["mixture"]},
-    "log_variances": {
-      name: "log_variances" for name in params["log_variances"]
-    },
-  }

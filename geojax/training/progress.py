@@ -8,8 +8,7 @@ import dataclasses
 import math
 import time
 
-from geojax import metrics as metrics_lib
-from geojax.training import config as config_lib
+from geojax.evaluation.metrics import Metric
 from geojax.training import optimizers
 from geojax.training.errors import NonFiniteError
 
@@ -21,7 +20,7 @@ class Progress:
   Attributes:
     step: Steps taken.
     evaluated: Step of the last evaluation on validation.
-    best: Best value of `config.best_metric`, None before the first.
+    best: Best value of the run's best metric, None before the first.
     best_step: Step of the best value.
     waited: Evaluations since the best one.
     plateau: Evaluations since the best one or the last reduction of the rate.
@@ -42,12 +41,10 @@ class Progress:
   sums: dict[str, float] = dataclasses.field(default_factory=dict)
   count: int = 0
 
-  def judge(self, config, metrics: dict[str, float]) -> bool:
-    """Adds the validation metrics at `step`; returns whether they are best."""
+  def judge(self, config, best_metric: Metric, value: float) -> bool:
+    """Adds the validation metric at `step`; returns whether it is the best."""
     self.evaluated = self.step
-    name = config_lib.best_metric(config)
-    value = metrics[name]
-    if metrics_lib.is_better(name, value, self.best):
+    if best_metric.is_better(value, self.best):
       self.best, self.best_step = value, self.step
       self.waited = self.plateau = 0
       return True

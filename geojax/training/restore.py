@@ -8,6 +8,7 @@ import sys
 
 import jax
 
+from geojax import models, tasks
 from geojax.training import checkpoint, sharding
 from geojax.training import state as state_lib
 from geojax.training.errors import ConfigError
@@ -27,7 +28,7 @@ def restore_state(
     config: The run's config.
     workdir: Folder of the run.
     image_shape: `(patch, patch, bands)` of its records.
-    mesh: As of `sharding.create_mesh`.
+    mesh: See `sharding.create_mesh`.
     last: Whether to restore the newest checkpoint instead of the best.
 
   Returns:
@@ -44,26 +45,32 @@ def restore_state(
     raise ConfigError(
       f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
     )
-  # Shapes alone: to initialise what the checkpoint holds would be compiled,
-  # which takes seconds, and memory that is not given back.
-  shapes = jax.eval_shape(
-    lambda: state_lib.create_state(
-      config,
-      image_shape=image_shape,
-      mixture=state_lib.placeholder_mixture(config),
-    )
+  task_list = tasks.create_tasks(config)
+  shapes = state_lib.state_shapes(config, task_list, image_shape=image_shape)
+  shardings = sharding.state_shardings(
+    shapes, mesh, fsdp=config.sharding == "fsdp"
   )
-  state = jax.tree.map(
-    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
-    shapes,
-    sharding.state_shardings(shapes, mesh, fsdp=config.sharding == "fsdp"),
-  )
-  state, record = checkpointer.restore(state, report=report)
+  target = abstract(shapes, shardings)
+  state, record = checkpointer.restore(target, report=report)
   best_step = record["best_step"]
   if not last and best_step not in (0, record["step"]):
-    state, _ = checkpointer.restore(state, step=best_step, report=report)
+    state, _ = checkpointer.restore(target, step=best_step, report=report)
   checkpointer.close()
   return state, best_step
+
+
+def abstract(shapes, shardings):
+  """Returns the arrays that a checkpoint is restored to, without values.
+
+  Args:
+    shapes: See `state.state_shapes`.
+    shardings: See `sharding.state_shardings`.
+  """
+  return jax.tree.map(
+    lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
+    models.unbox(shapes),
+    shardings,
+  )
 
 
 def report(line: str) -> None:

@@ -4,16 +4,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from geojax import models
 from geojax.training import compilation
 from geojax.training.errors import ConfigError
-
-# Arrays with an entry a center, by the end of their path, and the axis of it.
-_CENTERS_AXIS = {
-  ("mixture", "mu"): 0,
-  ("mixture", "log_kappa"): 0,
-  ("coords", "kernel"): 1,
-  ("coords", "bias"): 0,
-}
 
 # Smaller arrays are not worth a message a step.
 _SMALLEST_SHARDED = 1024
@@ -66,29 +59,37 @@ def create_mesh(model_devices: int = 1) -> jax.sharding.Mesh:
   )
 
 
+def local_mesh() -> jax.sharding.Mesh:
+  """Returns a mesh of one device of this process, for work of its own."""
+  return jax.make_mesh(
+    (1, 1),
+    ("data", "model"),
+    axis_types=(AxisType.Auto,) * 2,
+    devices=jax.local_devices()[:1],
+  )
+
+
 def replicated(mesh) -> NamedSharding:
   """The sharding of what is whole on each device."""
   return NamedSharding(mesh, PartitionSpec())
 
 
-def state_shardings(state, mesh, *, fsdp: bool):
-  """Says where each array of a state lies.
+def state_shardings(shapes, mesh, *, fsdp: bool):
+  """Chooses where each array of a state lies.
 
   Args:
-    state: A `TrainState`, or its shapes.
-    mesh: As of `create_mesh`.
+    shapes: See `state.state_shapes`; what has an axis "model" by name is spread
+      over that of the mesh.
+    mesh: See `create_mesh`.
     fsdp: Whether to spread each large array over the axis "data" too, along
       the largest axis that divides, instead of holding it on every device.
 
   Returns:
-    A tree of shardings; what has an entry a center is spread over "model".
+    A tree of shardings.
   """
 
-  def of_array(path, x):
-    spec = [None] * x.ndim
-    names = tuple(getattr(key, "key", None) for key in path[-2:])
-    if mesh.shape["model"] > 1 and names in _CENTERS_AXIS:
-      spec[_CENTERS_AXIS[names]] = "model"
+  def of_array(x, named):
+    spec = [*named, *[None] * (x.ndim - len(named))]
     if fsdp and x.size >= _SMALLEST_SHARDED:
       free = [
         axis
@@ -99,20 +100,22 @@ def state_shardings(state, mesh, *, fsdp: bool):
         spec[max(free, key=lambda axis: x.shape[axis])] = "data"
     return NamedSharding(mesh, PartitionSpec(*spec))
 
-  return jax.tree_util.tree_map_with_path(of_array, state)
+  return jax.tree.map(
+    of_array, models.unbox(shapes), models.partition_specs(shapes)
+  )
 
 
 def compile_step(train_step, shardings, *, parallel: str):
   """Compiles a step for all devices.
 
   Args:
-    train_step: As of `step.make_train_step`, for "pmap" with the axis name
+    train_step: See `step.make_train_step`, for "pmap" with the axis name
       "data".
-    shardings: As of `state_shardings`.
+    shardings: See `state_shardings`.
     parallel: "jit", or "pmap" over the devices of one process.
 
   Returns:
-    A function of a state and a batch as of `put_batch`. By "jit" it takes the
+    A function of a state and a batch from `put_batch`. By "jit" it takes the
     state's memory for the next one.
   """
   if parallel == "jit":
@@ -143,7 +146,7 @@ def check_rows(rows: int, mesh, *, parts: int = 1) -> None:
 
   Args:
     rows: Its number of rows.
-    mesh: As of `create_mesh`.
+    mesh: See `create_mesh`.
     parts: Parts that it is taken in, each of which is to split.
 
   Raises:
@@ -165,7 +168,7 @@ def local_rows(rows: int, mesh) -> slice:
 
   Args:
     rows: Number of rows of the whole batch.
-    mesh: As of `create_mesh`.
+    mesh: See `create_mesh`.
 
   Returns:
     One slice, as devices are in the order of their processes.
@@ -181,7 +184,7 @@ def put_batch(batch: dict[str, np.ndarray], mesh) -> dict[str, jax.Array]:
 
   Args:
     batch: Arrays of the rows `local_rows`, each with the same leading axis.
-    mesh: As of `create_mesh`.
+    mesh: See `create_mesh`.
 
   Returns:
     The arrays of the whole batch, each row on its devices.
@@ -198,7 +201,7 @@ def on_host(tree, mesh):
 
   Args:
     tree: Arrays on the mesh's devices.
-    mesh: As of `create_mesh`.
+    mesh: See `create_mesh`.
 
   Returns:
     The same tree of whole NumPy arrays.

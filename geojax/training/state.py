@@ -5,9 +5,8 @@ from typing import Any
 import flax.struct
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from geojax import losses, models
+from geojax import models
 from geojax.training import optimizers
 
 
@@ -17,8 +16,7 @@ class TrainState:
 
   Attributes:
     step: Steps taken, a scalar.
-    params: `{"model": the module's, "mixture": {"mu", "log_kappa"},
-      "log_variances": a scalar a task}`; a regression's mixture is empty.
+    params: `{"model": the module's, "log_variances": a scalar a task}`.
     batch_stats: Running means and variances of the model's norms.
     opt_state: The optimizer's.
     ema: Moving average of `{"params", "batch_stats"}`, or None.
@@ -40,26 +38,68 @@ class TrainState:
     return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(config, *, image_shape, mixture) -> TrainState:
+def create_state(config, tasks, *, image_shape, read_labels) -> TrainState:
   """Creates the state before the first step.
 
   Args:
     config: The config of a run.
+    tasks: Its tasks.
     image_shape: `(height, width, bands)` of a patch.
-    mixture: `{"mu": [k, 3], "log_kappa": [k]}`, or `{}` for a regression.
+    read_labels: Function of a number of train records that returns their
+      labels, for `Task.initialize`.
 
   Returns:
-    The state, the same for the same config.
+    The state, the same for the same config and labels.
+
+  Raises:
+    ValueError: A task cannot be initialized from the labels, or images and
+      encoder do not fit.
   """
-  model = models.create_model(config.model, coords_dim=coords_dim(mixture))
-  images = jnp.zeros((1, *image_shape), jnp.float32)
-  key = jax.random.key(config.seed)
   # Under jit, a third of the time that op by op takes.
-  variables = jax.jit(model.init)(key, images)
+  variables = models.unbox(
+    jax.jit(lambda: _initial_variables(config, tasks, image_shape))()
+  )
+  model = variables["params"]
+  for task in tasks:
+    if task.initialize is not None:
+      values = jax.tree.map(jnp.asarray, task.initialize(read_labels))
+      model = {**model, task.name: {**model[task.name], **values}}
+  return _state(config, tasks, {**variables, "params": model})
+
+
+def state_shapes(config, tasks, *, image_shape) -> TrainState:
+  """Returns the shapes of a run's state, with the axes that heads name.
+
+  Nothing is computed: to initialise what a checkpoint holds would be compiled,
+  which takes seconds, and memory that is not given back.
+
+  Args:
+    config: The config of a run.
+    tasks: Its tasks.
+    image_shape: `(height, width, bands)` of a patch.
+
+  Returns:
+    A `TrainState` of `jax.ShapeDtypeStruct`, boxed by
+    `flax.linen.with_partitioning` where a head names axes.
+  """
+  return jax.eval_shape(
+    lambda: _state(
+      config, tasks, _initial_variables(config, tasks, image_shape)
+    )
+  )
+
+
+def _initial_variables(config, tasks, image_shape):
+  heads = {task.name: task.head for task in tasks}
+  model = models.create_model(config.model, heads)
+  images = jnp.zeros((1, *image_shape), jnp.float32)
+  return model.init(jax.random.key(config.seed), images)
+
+
+def _state(config, tasks, variables):
   params = {
     "model": variables["params"],
-    "mixture": jax.tree.map(jnp.asarray, mixture),
-    "log_variances": {task: jnp.zeros(()) for task in losses.TASKS},
+    "log_variances": {task.name: jnp.zeros(()) for task in tasks},
   }
   batch_stats = variables.get("batch_stats", {})
   averaged = {"params": params, "batch_stats": batch_stats}
@@ -67,33 +107,10 @@ def create_state(config, *, image_shape, mixture) -> TrainState:
     step=jnp.zeros((), jnp.int32),
     params=params,
     batch_stats=batch_stats,
-    opt_state=optimizers.create_optimizer(config).init(params),
+    opt_state=optimizers.create_optimizer(config, tasks).init(params),
     # A copy, since a step may write the next state over this one.
     ema=jax.tree.map(jnp.copy, averaged)
     if config.optimizer.ema_decay
     else None,
     rate_scale=jnp.ones(()),
   )
-
-
-def coords_dim(mixture) -> int:
-  """Outputs of the location head: one a center, or 3 for a regression."""
-  return len(mixture["mu"]) if mixture else 3
-
-
-def placeholder_mixture(config) -> dict[str, np.ndarray]:
-  """Arrays of a mixture's shapes, where a checkpoint holds the values.
-
-  Args:
-    config: The run's config.
-
-  Returns:
-    As `initial_mixture.lay_out`, with centers that are not on the sphere.
-  """
-  if config.loss.coords == "mse":
-    return {}
-  count = config.mixture.num_centers
-  return {
-    "mu": np.zeros((count, 3), np.float32),
-    "log_kappa": np.full(count, config.mixture.log_kappa, np.float32),
-  }

@@ -10,26 +10,20 @@ from geojax.views import charts, labels, map_layers, scales
 _STYLES = ("-", "--", ":", "-.")
 
 
-def training_curves(lines) -> matplotlib.figure.Figure:
+def training_curves(lines, panels) -> matplotlib.figure.Figure:
   """Draws the losses and validation metrics of a run over its steps.
 
   Args:
     lines: The lines of `metrics.jsonl`: dicts with `step`, `split` ("train" or
       "validation") and numbers by name.
+    panels: A split, names of numbers and a title for each panel.
 
   Returns:
     The figure.
   """
-  panels = (
-    ("train", ("loss", "coords", "climate", "date"), "loss, train"),
-    ("validation", ("median_km", "mean_km"), "distance, km, validation"),
-    (
-      "validation",
-      ("climate_accuracy", "climate_class_accuracy"),
-      "climate accuracy, validation",
-    ),
+  figure = matplotlib.figure.Figure(
+    figsize=(4 * len(panels), 3.6), layout="constrained"
   )
-  figure = matplotlib.figure.Figure(figsize=(12, 3.6), layout="constrained")
   for axes, (split, names, title) in zip(
     figure.subplots(1, len(panels)), panels, strict=True
   ):

@@ -56,7 +56,7 @@ def render(
     tables: More tables, folded.
     pictures: Tuples of a caption and the bytes of a PNG.
     config: The config of the run, a nested dict.
-    patches: Dicts made by `describe_patch`.
+    patches: Dicts made by `describe_patch`; with none, the page has no globe.
     climate_map: Zones of the world, `[height, width]`, 0 for sea.
 
   Returns:

@@ -52,7 +52,7 @@ def contents(output):
   builder = tfds.builder_from_directory(output / VERSION)
   return {
     split: [
-      (record["id"], record["image"].tobytes(), record["label"].tobytes())
+      tuple(record[n].tobytes() for n in ("image", "climate", "coords", "date"))
       for record in builder.as_data_source(split)
     ]
     for split in splits.SPLITS

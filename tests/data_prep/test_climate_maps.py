@@ -63,7 +63,7 @@ def test_a_map_is_read_whole_strip_by_strip(
   # 11 rows a strip, 9 strips.
   monkeypatch.setattr(climate_maps, "_STRIP_PIXELS", 11 * 180)
   path = write(tmp_path / "map.tif", codes, **layout)
-  zones = climate_maps.read_climate_map(path).zones
+  zones = climate_maps.load(path).zones
   assert zones.dtype == np.uint8
   np.testing.assert_array_equal(zones, codes)
 
@@ -84,7 +84,7 @@ def test_memory_is_that_of_the_map_and_a_few_strips(
   codes = np.zeros((2048, 4096), np.uint8)
   path = write(tmp_path / "map.tif", codes, **layout)
   tracemalloc.start()
-  climate_maps.read_climate_map(path, water_mask=path)
+  climate_maps.load(path, water_mask=path)
   _, peak = tracemalloc.get_traced_memory()
   tracemalloc.stop()
   assert peak < codes.size + (60 + 3 * strips) * 2**16
@@ -92,37 +92,38 @@ def test_memory_is_that_of_the_map_and_a_few_strips(
 
 def test_the_default_legend_is_that_of_beck_et_al(tmp_path):
   codes = np.repeat(np.arange(31, dtype=np.uint8), 2).reshape(31, 2)
-  zones = climate_maps.read_climate_map(write(tmp_path / "m.tif", codes)).zones
+  zones = climate_maps.load(write(tmp_path / "m.tif", codes)).zones
   assert " ".join(climate.ZONES[z] for z in zones[1:, 0]) == BECK
   assert climate.ZONES[zones[0, 0]] == "sea"
 
 
 def test_places_are_the_map_s(path, codes):
-  climate_map = climate_maps.read_climate_map(path)
+  climate_map = climate_maps.load(path)
   # Pixels of 2 degrees: row 20 begins at 50 N, column 96 at 12 E.
   assert climate_map.lookup(49.5, 13.5) == codes[20, 96]
   assert climate_map.lookup(-89.5, -179.5) == codes[89, 0]
 
 
-@pytest.mark.parametrize("as_file", [False, True])
+def write_legend(folder, legend):
+  path = folder / "legend.json"
+  path.write_text(legend if isinstance(legend, str) else json.dumps(legend))
+  return path
+
+
 @pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int16"])
-def test_a_legend_gives_other_codes_their_zones(tmp_path, dtype, as_file):
+def test_a_legend_gives_other_codes_their_zones(tmp_path, dtype):
   high = np.iinfo(dtype).max
   low = np.iinfo(dtype).min
   codes = np.array([[1, high], [low, 7]], dtype)
   # The last two fit no file of 16 bits: they must not wrap into it.
   legend = {1: "EF", high: "sea", low: 8, 7: "Cfb", 7 + 2**16: 1, 7 - 2**16: 1}
-  if as_file:
-    file = tmp_path / "legend.json"
-    file.write_text(json.dumps(legend))
-    legend = file
   path = write(tmp_path / "map.tif", codes)
-  zones = climate_maps.read_climate_map(path, legend=legend).zones
+  zones = climate_maps.load(path, write_legend(tmp_path, legend)).zones
   names = [climate.ZONES[z] for z in zones.ravel()]
   assert names == ["EF", "sea", "Csa", "Cfb"]
 
 
-@pytest.mark.parametrize("legend", [None, {c: c for c in range(31)}])
+@pytest.mark.parametrize("legend", ["", {c: c for c in range(31)}])
 def test_a_code_without_a_zone_is_told_with_its_pixels(
   tmp_path, codes, legend, monkeypatch
 ):
@@ -133,7 +134,7 @@ def test_a_code_without_a_zone_is_told_with_its_pixels(
   with pytest.raises(
     tiles.TileError, match=r"map.tif: 2 codes .* 31 \(3 pixels\), 255 \(1 pix"
   ):
-    climate_maps.read_climate_map(path, legend=legend)
+    climate_maps.load(path, legend and write_legend(tmp_path, legend))
 
 
 @pytest.mark.parametrize(
@@ -144,23 +145,14 @@ def test_a_code_without_a_zone_is_told_with_its_pixels(
     ({1: -1}, "zone -1 of code 1"),
     ({1: True}, "zone True of code 1"),
     ({"one": "Af"}, "code 'one', expected a number"),
-    ({"1": "Af", 1: "Am"}, "two zones for code 1"),
+    ({"1": "Af", "01": "Am"}, "two zones for code 1"),
+    ("{1: 2", "not JSON"),
+    ("[1]", "list, expected an object"),
   ],
 )
-def test_a_wrong_legend_is_told(path, legend, message):
-  with pytest.raises(ValueError, match=message):
-    climate_maps.read_climate_map(path, legend=legend)
-
-
-@pytest.mark.parametrize(
-  ("text", "message"),
-  [("{1: 2", "legend.json: not JSON"), ("[1]", "legend.json: list, expected")],
-)
-def test_a_wrong_legend_file_is_told(tmp_path, path, text, message):
-  file = tmp_path / "legend.json"
-  file.write_text(text)
-  with pytest.raises(ValueError, match=message):
-    climate_maps.read_climate_map(path, legend=file)
+def test_a_wrong_legend_is_told(tmp_path, path, legend, message):
+  with pytest.raises(ValueError, match=rf"legend\.json: {message}"):
+    climate_maps.load(path, write_legend(tmp_path, legend))
 
 
 @pytest.mark.parametrize("shape", [(90, 180), (40, 77), (361, 1000), (1, 2)])
@@ -168,7 +160,7 @@ def test_water_becomes_sea(tmp_path, path, codes, shape, monkeypatch):
   monkeypatch.setattr(climate_maps, "_STRIP_PIXELS", 3000)
   mask = np.random.default_rng(1).integers(0, 3, shape).astype(np.int16)
   mask_path = write(tmp_path / "mask.tif", mask)
-  climate_map = climate_maps.read_climate_map(path, water_mask=mask_path)
+  climate_map = climate_maps.load(path, water_mask=mask_path)
   expected = codes.copy()
   for row in range(90):
     for col in range(180):
@@ -198,30 +190,37 @@ def test_a_map_of_another_place_is_told(tmp_path, codes, path, place, message):
   # Pixels of 2 degrees: one of them is half a pixel.
   other = write(tmp_path / "other.tif", codes, **place)
   with pytest.raises(tiles.TileError, match=f"other.tif: .*{message}"):
-    climate_maps.read_climate_map(other)
+    climate_maps.load(other)
   with pytest.raises(tiles.TileError, match=f"other.tif: .*{message}"):
-    climate_maps.read_climate_map(path, water_mask=other)
+    climate_maps.load(path, water_mask=other)
 
 
 def test_edges_may_be_rounded(tmp_path, codes):
   path = write(tmp_path / "map.tif", codes, west=-179.999, north=90.0001)
-  zones = climate_maps.read_climate_map(path).zones
+  zones = climate_maps.load(path).zones
   np.testing.assert_array_equal(zones, codes)
 
 
 def test_pixels_that_are_no_codes_are_told(tmp_path, codes):
   path = write(tmp_path / "map.tif", codes.astype(np.float32))
   with pytest.raises(tiles.TileError, match="float32 pixels, expected codes"):
-    climate_maps.read_climate_map(path)
+    climate_maps.load(path)
   path = write(
     tmp_path / "map.tif", np.stack([codes] * 2, -1), planarconfig="contig"
   )
   with pytest.raises(tiles.TileError, match="2 bands, expected one"):
-    climate_maps.read_climate_map(path)
+    climate_maps.load(path)
 
 
 def test_a_missing_file_is_told(tmp_path, path):
   with pytest.raises(tiles.TileError, match=r"no\.tif: no such file"):
-    climate_maps.read_climate_map(tmp_path / "no.tif")
+    climate_maps.load(tmp_path / "no.tif")
   with pytest.raises(tiles.TileError, match=r"no\.tif: no such file"):
-    climate_maps.read_climate_map(path, water_mask=tmp_path / "no.tif")
+    climate_maps.load(path, water_mask=tmp_path / "no.tif")
+
+
+def test_a_mask_leaves_the_default_map_alone(tmp_path):
+  mask = write(tmp_path / "mask.tif", np.ones((1, 2), np.uint8))
+  assert not climate_maps.load(water_mask=mask).zones.any()
+  # Under other arguments: what `load` returned before would be cached.
+  assert climate_maps.load("", "", "").zones.any()

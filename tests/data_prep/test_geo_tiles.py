@@ -48,12 +48,14 @@ def test_records_are_as_promised(records):
     assert len(records[split]) > 5
     for record in records[split][:20]:
       assert set(record) == set(
-        ["image", "label", "lat", "lon", "row", "col", "date", "id"]
+        ["image", "climate", "coords", "date"]
+        + ["lat", "lon", "row", "col", "acquired", "id"]
       )
       assert record["image"].shape == (32, 32, 5)
       assert record["image"].dtype == np.int16
-      assert record["label"].shape == (36,)
-      assert record["label"].dtype == np.float32
+      for name, width in {"climate": 31, "coords": 3, "date": 2}.items():
+        assert record[name].shape == (width,)
+        assert record[name].dtype == np.float32
 
 
 def test_ids_are_unique(records):
@@ -66,7 +68,7 @@ def test_images_are_the_pixels_of_their_place_and_month(records):
   compared = 0
   for split in splits.SPLITS:
     for record in records[split][::7]:
-      month = datetime.datetime.fromisoformat(record["date"].decode()).month
+      month = datetime.datetime.fromisoformat(record["acquired"].decode()).month
       if month in opened:
         row, col = place_of(record)
         np.testing.assert_array_equal(
@@ -81,14 +83,13 @@ def test_labels_are_those_of_their_place_and_date(records):
   climate_map = climate_maps.load()
   for split in splits.SPLITS:
     for record in records[split][::17]:
-      label = record["label"]
       row, col = place_of(record)
       lat, lon = 90 - (row + 16) / 15, (col + 16) / 15 - 180
       np.testing.assert_allclose(
         [record["lat"], record["lon"]], [lat, lon], atol=1e-4
       )
       np.testing.assert_allclose(
-        encodings.decode_coordinates(label[encodings.COORDS]),
+        encodings.decode_coordinates(record["coords"]),
         [lat, lon],
         atol=1e-4,
       )
@@ -97,13 +98,13 @@ def test_labels_are_those_of_their_place_and_date(records):
         90 - (rows + 0.5) / 15, (cols + 0.5) / 15 - 180
       )
       np.testing.assert_allclose(
-        label[encodings.CLIMATE],
+        record["climate"],
         np.bincount(zones.ravel(), minlength=31) / 1024,
         atol=1e-6,
       )
-      date = datetime.datetime.fromisoformat(record["date"].decode())
+      date = datetime.datetime.fromisoformat(record["acquired"].decode())
       assert (date.year, date.day, date.hour) == (2004, 15, 12)
-      day = encodings.decode_day_of_year(label[encodings.DATE])
+      day = encodings.decode_day_of_year(record["date"])
       np.testing.assert_allclose(day, date.timetuple().tm_yday, atol=1e-3)
 
 

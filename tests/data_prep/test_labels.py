@@ -103,18 +103,21 @@ def test_no_patch_has_no_fractions(small_map):
 def test_a_label_holds_climate_place_and_date():
   fractions = np.eye(31, dtype=np.float32)[[0, 12, 30]]
   lat, lon = np.array([-88.0, 0.0, 61.5]), np.array([-180.0, 10.0, 179.9])
-  label = labels.geo_labels(
+  found = labels.geo_labels(
     fractions, lat, lon, datetime.datetime(2004, 12, 15, 12)
   )
-  assert (label.shape, label.dtype) == ((3, 36), np.float32)
-  np.testing.assert_array_equal(label[:, :31], fractions)
-  found_lat, found_lon = encodings.decode_coordinates(
-    label[:, encodings.COORDS]
-  )
+  assert {name: (v.shape, v.dtype) for name, v in found.items()} == {
+    name: ((3, width), np.float32)
+    for name, width in (("climate", 31), ("coords", 3), ("date", 2))
+  }
+  # 2004 is a leap year: 15 December is its day 350.
+  label = encodings.encode_label(fractions, lat, lon, np.full(3, 350))
+  for name, values in encodings.split_label(np.float32(label)).items():
+    np.testing.assert_array_equal(found[name], values)
+  found_lat, found_lon = encodings.decode_coordinates(found["coords"])
   np.testing.assert_allclose(found_lat, lat, atol=1e-4)
   np.testing.assert_allclose((found_lon - lon + 180) % 360, 180, atol=1e-4)
-  day = encodings.decode_day_of_year(label[:, encodings.DATE])
-  # 2004 is a leap year: 15 December is its day 350.
+  day = encodings.decode_day_of_year(found["date"])
   np.testing.assert_allclose(day, 350, atol=1e-3)
 
 

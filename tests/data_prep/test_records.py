@@ -95,6 +95,12 @@ def test_a_tile_is_opened_once_to_count_and_once_to_cut(tmp_path, monkeypatch):
   assert opened == [path, path]
 
 
+def test_a_source_must_not_take_the_name_of_a_label(monkeypatch):
+  monkeypatch.setattr(type(CONFIG.source), "features", {"date": str})
+  with pytest.raises(ValueError, match="every record has a feature date"):
+    records.features(CONFIG)
+
+
 def test_a_tile_may_belong_to_several_splits(tmp_path):
   rule = places.PatchRule(
     size=8,
@@ -121,9 +127,7 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
       np.testing.assert_array_equal(
         cut["image"][i], pixels[row : row + 8, col : col + 8]
       )
-      np.testing.assert_array_equal(
-        cut["label"][i, encodings.CLIMATE], chosen.climate[place]
-      )
+      np.testing.assert_array_equal(cut["climate"][i], chosen.climate[place])
       np.testing.assert_allclose(
         [cut["lat"][i], cut["lon"][i]],
         [chosen.lat_deg[place], chosen.lon_deg[place]],
@@ -200,8 +204,7 @@ def test_labels_changed_after_a_kill_are_the_records(tmp_path):
     (record,) = array_record_data_source.ArrayRecordDataSource(
       [str(tmp_path / name)]
     )
-    found = records.features(config).deserialize_example_np(record)["label"]
-    return found[encodings.CLIMATE]
+    return records.features(config).deserialize_example_np(record)["climate"]
 
   for name, zone in (("first", 7), ("second", 8)):
     fractions = np.eye(31)[zone]

@@ -73,7 +73,7 @@ def test_records_hold_the_pixels_and_what_the_product_tells(tmp_path):
     np.testing.assert_array_equal(record["image"], np.moveaxis(expected, 0, -1))
     lat, lon = GRID.pixel_to_latlon(row + 63.5, col + 63.5)
     np.testing.assert_allclose([record["lat"], record["lon"]], [lat, lon])
-    assert record["date"].decode() == "2022-07-05T10:14:11"
+    assert record["acquired"].decode() == "2022-07-05T10:14:11"
     assert record["product"].decode() == AFTER
     assert record["mgrs"].decode() == "33UXP"
     assert record["baseline"].decode() == "04.00"
@@ -227,7 +227,7 @@ def test_real_patches_of_bigearthnet(shared_data, tmp_path):
     place = grid.pixel_to_latlon(59.5, 59.5)
     np.testing.assert_allclose([record["lat"], record["lon"]], place, atol=1e-5)
     date = metadata["acquisition_date"].split()[0]
-    assert record["date"].decode().startswith(date)
+    assert record["acquired"].decode().startswith(date)
     assert np.isnan(record["cloud_fraction"])
     blue = tiles.open_tile(source / name / f"{name}_B02.tif")
     pixels = dataclasses.replace(blue, bands=("B02",)).read(["B02"])

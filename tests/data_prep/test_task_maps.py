@@ -34,7 +34,7 @@ def test_records_are_those_of_one_process(smoke, tmp_path):
     )
     return {
       split: [
-        (r["id"], r["image"].tobytes(), r["label"].tobytes())
+        (r["id"], r["image"].tobytes(), r["climate"].tobytes())
         for r in builder.as_data_source(split)
       ]
       for split in splits.SPLITS

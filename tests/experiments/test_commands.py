@@ -81,7 +81,7 @@ def test_a_workdir_holds_what_the_readme_says(trained):
     assert {kind: list(x) for kind, x in baseline["groups"].items()} == {
       kind: list(x) for kind, x in found["groups"].items()
     }
-  assert found["doubt"]["fitted_temperature"] > 0
+  assert found["calibration"]["fitted_temperature"] > 0
   pictures = (
     "overview errors map_patch map_tile error_against reliability confusion"
     " days centers examples"

@@ -45,6 +45,10 @@ RUN_BY = {
     "tests/experiments/test_commands.py",
     "test_training_ends_in_a_table_beside_the_baselines",
   ),
+  "experiments/main.py --config=path/to/patches.py": (
+    "tests/experiments/test_extending.py",
+    "test_a_file_of_ones_own_trains_and_is_reported",
+  ),
   "experiments/evaluate.py": (
     "tests/experiments/test_commands.py",
     "test_each_split_has_a_report_of_its_own",

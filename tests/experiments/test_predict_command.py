@@ -12,7 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
-from experiments import tile_batch
+from experiments import tile_files
 from experiments.benchmarks import predict as benchmark
 from geojax import climate, predict
 from geojax.training import config as config_lib
@@ -65,7 +65,7 @@ def write_tile(folder, name=AFTER, pixels=None, grid=GRID):
 
 def run_command(predictor, inputs, output, stride=None, **combine):
   combine = {"how": "mean", "num_independent": 1.0, **combine}
-  return tile_batch.predict_tiles(
+  return tile_files.predict_tiles(
     predictor, inputs, output, stride=stride, **combine
   )
 
@@ -82,9 +82,9 @@ def earth(tmp_path_factory):
 
 def test_a_tile_is_predicted_as_its_records(sentinel2, tmp_path):
   path = write_tile(tmp_path / "in")
-  told, errors = run_command(sentinel2, [path], tmp_path / "out")
+  written, errors = run_command(sentinel2, [path], tmp_path / "out")
   assert not errors
-  (folder,), (found,) = told.keys(), told.values()
+  (folder,), (found,) = written.keys(), written.values()
   assert json.loads((folder / "prediction.json").read_text()) == found
   assert found["patches"] == {
     "count": 5,
@@ -177,7 +177,7 @@ def test_regions_hold_each_other_and_the_truth_has_its_level(earth, smoke):
   np.testing.assert_allclose(sum(shares.values()), 1, atol=0.01)
 
 
-def test_how_patches_are_combined_is_told_and_matters(earth, smoke):
+def test_how_patches_are_combined_is_recorded_and_matters(earth, smoke):
   path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
   areas = []
   for combine in (
@@ -195,14 +195,14 @@ def test_how_patches_are_combined_is_told_and_matters(earth, smoke):
 def test_a_regression_has_places_without_regions(smoke, tmp_path):
   predictor = make_run(tmp_path / "run", "earth_smoke", coords="mse")
   path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
-  told, errors = run_command(predictor, [path], tmp_path / "out")
+  written, errors = run_command(predictor, [path], tmp_path / "out")
   assert not errors
-  (folder,), (found,) = told.keys(), told.values()
+  (folder,), (found,) = written.keys(), written.values()
   assert "credible_regions" not in found["where"]
   assert (folder / "prediction.png").stat().st_size > 10_000
 
 
-def test_bad_tiles_are_told_and_stop_no_other(sentinel2, tmp_path):
+def test_bad_tiles_are_reported_and_stop_no_other(sentinel2, tmp_path):
   good = write_tile(tmp_path / "in")
   clouded = make_pixels()
   clouded[0] = 9
@@ -217,10 +217,10 @@ def test_bad_tiles_are_told_and_stop_no_other(sentinel2, tmp_path):
   truncated = tmp_path / "in" / f"{AFTER[:-1]}1_s2.tif"
   truncated.write_bytes(good.read_bytes()[:5000])
   bad[truncated] = ""
-  told, errors = run_command(
+  written, errors = run_command(
     sentinel2, [*list(bad)[:2], good, *list(bad)[2:]], tmp_path / "out"
   )
-  assert [folder.name for folder in told] == [f"{AFTER}_s2"]
+  assert [folder.name for folder in written] == [f"{AFTER}_s2"]
   for error, (path, reason) in zip(errors, bad.items(), strict=True):
     assert str(path) in str(error)
     assert reason in str(error)
@@ -270,9 +270,9 @@ def test_a_real_scene(sentinel2, shared_data, tmp_path):
   ]
   planes = [tile.read(["b"])[..., 0] for tile in opened]
   path = write_tile(tmp_path, BEFORE, planes, opened[0].grid)
-  told, errors = run_command(sentinel2, [path], tmp_path / "out")
+  written, errors = run_command(sentinel2, [path], tmp_path / "out")
   assert not errors
-  (found,) = told.values()
+  (found,) = written.values()
   assert found["patches"]["count"] == 3
   truth = found["where"]["truth"]
   np.testing.assert_allclose(
@@ -296,7 +296,7 @@ def test_a_run_whose_patches_come_from_no_tiles_is_refused(tmp_path):
     run_command(predictor, [], tmp_path)
 
 
-def test_what_is_told_of_unbuilt_tiles_is_what_records_hold(smoke):
+def test_the_description_of_unbuilt_tiles_is_that_of_records(smoke):
   folder = smoke / "geo_tiles/earth_smoke/1.0.0"
   metadata = json.loads((folder / "metadata.json").read_text())
   info = benchmark.describe_tiles("earth_smoke")

@@ -9,22 +9,27 @@ import sys
 import setuptools
 
 ROOT = pathlib.Path(__file__).parents[2]
-# A module reaches, through whatever lies between, lower levels alone.
-LEVELS = {
-  "sphere": 0,
-  "climate": 1,
-  "encodings": 2,
-  "vmf": 1,
-  "mixture": 2,
-  "centers": 2,
-  "losses": 3,
-  "metrics": 3,
-  "baselines": 4,
-  "prediction": 4,
-  "training": 5,
-  "predict": 6,
+MATHEMATICS = {
+  *("arrays", "cell_regions", "centers", "climate", "encodings", "losses"),
+  *("mixture", "sphere", "vmf"),
 }
-WINGS = {"models", "training", "views"}
+# What a part of geojax reaches, through whatever lies between.
+MAY_REACH = {
+  "__init__": set(),
+  "files": set(),
+  "models": set(),
+  "views": {"sphere", "climate"},
+  **dict.fromkeys(MATHEMATICS, MATHEMATICS),
+  "evaluation": MATHEMATICS,
+  "tasks": MATHEMATICS | {"evaluation", "models"},
+}
+MAY_REACH["training"] = MAY_REACH["tasks"] | {"tasks", "files"}
+MAY_REACH["prediction"] = MAY_REACH["training"]
+MAY_REACH["predict"] = MAY_REACH["training"] | {"training", "prediction"}
+FRAMEWORKS = {
+  *("absl", "flax", "grain", "ml_collections", "optax", "orbax"),
+  *("tensorflow_datasets",),
+}
 LIGHT = {"sphere", "encodings", "climate", "files"}
 
 
@@ -44,25 +49,18 @@ def imports(path):
       yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def tops(path):
+  return {name.split(".")[0] for name in imports(path)}
+
+
 def geojax_parts(path):
-  """Top modules and wings of geojax that a file imports."""
-  for name in imports(path):
-    first, *rest = name.split(".")
-    if first == "geojax" and rest:
-      yield rest[0]
+  """Parts of geojax, modules or packages, that a file imports."""
+  names = (name.split(".") for name in imports(path))
+  return {name[1] for name in names if name[0] == "geojax" and name[1:]}
 
 
-def import_graph():
-  """Top modules and wings of geojax, and which of them each imports."""
-  graph = {}
-  for module, path in modules("geojax"):
-    top = module.split(".")[1]
-    graph.setdefault(top, set()).update(set(geojax_parts(path)) - {top})
-  return graph
-
-
-def reached_from(top, graph):
-  reached, todo = set(), [top]
+def reached_from(part, graph):
+  reached, todo = set(), [part]
   while todo:
     new = graph.get(todo.pop(), set()) - reached
     reached |= new
@@ -70,42 +68,27 @@ def reached_from(top, graph):
   return reached
 
 
-CORE = sorted(import_graph().keys() - WINGS - {"predict", "__init__"})
-
-
 def test_imports_point_one_way():
-  graph = import_graph()
-  for top in graph:
-    reached = reached_from(top, graph)
-    assert top not in reached, f"{top} imports itself in a circle"
-    for other in reached & LEVELS.keys():
-      level = LEVELS.get(top, 99)
-      assert LEVELS[other] < level, f"{top} reaches {other}"
-  for top in CORE:
-    assert not reached_from(top, graph) & (WINGS | {"predict"}), top
-
-
-def test_core_knows_no_framework():
-  banned = {
-    "flax",
-    "ml_collections",
-    "orbax",
-    "optax",
-    "absl",
-    "grain",
-    "tensorflow_datasets",
-  }
+  graph = {}
   for module, path in modules("geojax"):
-    if module.split(".")[1] in CORE:
-      tops = {name.split(".")[0] for name in imports(path)}
-      assert not tops & banned, module
+    part = module.split(".")[1]
+    graph.setdefault(part, set()).update(geojax_parts(path) - {part})
+  for part in graph:
+    reached = reached_from(part, graph)
+    assert part not in reached, f"{part} imports itself in a circle"
+    assert reached <= MAY_REACH[part], part
 
 
-def test_models_and_views_stand_on_the_ground():
-  for module, path in modules("geojax/models"):
-    assert set(geojax_parts(path)) <= {"models"}, module
-  for module, path in modules("geojax/views"):
-    assert set(geojax_parts(path)) <= {"sphere", "climate", "views"}, module
+def test_no_framework_below_training():
+  for module, path in modules("geojax"):
+    part = module.split(".")[1]
+    if part in MATHEMATICS | {"evaluation", "tasks"}:
+      assert not tops(path) & FRAMEWORKS, module
+    if part == "evaluation":
+      assert "jax" not in tops(path), module
+    if part == "tasks":
+      of_models = {n.split(".")[2] for n in imports(path) if ".models." in n}
+      assert of_models <= {"heads", "encoders"}, module
 
 
 def test_one_door_for_orbax_and_linen():
@@ -119,10 +102,9 @@ def test_one_door_for_orbax_and_linen():
 
 def test_data_prep_and_geojax_keep_apart():
   for module, path in modules("geojax"):
-    tops = {name.split(".")[0] for name in imports(path)}
-    assert not tops & {"data_prep", "experiments"}, module
+    assert not tops(path) & {"data_prep", "experiments"}, module
   for module, path in modules("data_prep"):
-    assert set(geojax_parts(path)) <= LIGHT, module
+    assert geojax_parts(path) <= LIGHT, module
 
 
 def test_no_drawer_for_everything():
@@ -150,16 +132,13 @@ def test_geojax_is_light():
   assert "numpy" not in loaded
 
 
-def test_both_sides_share_modules_without_jax():
-  loaded = loaded_by(*(f"geojax.{name}" for name in sorted(LIGHT)))
-  assert "numpy" in loaded
-  assert "jax" not in loaded
-
-
-def test_data_prep_starts_without_jax():
+def test_data_prep_and_what_it_shares_start_without_jax():
   names = [name for name, _ in modules("data_prep")]
   names = [name.removesuffix(".__init__") for name in names]
-  assert "jax" not in loaded_by(*names)
+  light = [f"geojax.{name}" for name in sorted(LIGHT)]
+  loaded = loaded_by(*names, *light, "geojax.evaluation.groups")
+  assert "numpy" in loaded
+  assert "jax" not in loaded
 
 
 def test_predictions_start_without_what_training_alone_needs():
@@ -170,11 +149,11 @@ def test_predictions_start_without_what_training_alone_needs():
 
 
 def test_only_geojax_is_installed():
-  found = setuptools.find_packages(ROOT, include=_included_packages())
-  assert {name.split(".")[0] for name in found} == {"geojax"}
-
-
-def _included_packages():
   config = configparser.ConfigParser()
   config.read(ROOT / "setup.cfg")
-  return config["options.packages.find"]["include"].split()
+  included = config["options.packages.find"]["include"].split()
+  found = setuptools.find_packages(ROOT, include=included)
+  assert {name.split(".")[0] for name in found} == {"geojax"}
+  # A folder without __init__.py is not installed.
+  folders = {module.rpartition(".")[0] for module, _ in modules("geojax")}
+  assert folders == set(found)

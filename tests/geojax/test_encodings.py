@@ -132,6 +132,29 @@ def test_sea_patch():
   np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_known_labels_count_where_they_can_be_read(xp):
+  fractions = np.eye(31)[[8, 0, 0, 8, 8, 8]]
+  label = encodings.encode_label(fractions, np.arange(6), np.zeros(6), [9] * 6)
+  labels = encodings.split_label(label)
+  labels["climate"][2, 0] = labels["coords"][3, 1] = np.nan
+  labels["date"][4, 0] = np.inf
+  labels = {name: xp.asarray(x) for name, x in labels.items()}
+  run = jax.jit if xp is jnp else lambda function: function
+  found = run(encodings.known_rows)({**labels, "bands": labels["date"]})
+  expected = {
+    "climate": [0, 1, 3, 4, 5],
+    "coords": [0, 2, 4, 5],
+    "date": [0, 2, 3, 5],
+  }
+  for name, rows in expected.items():
+    np.testing.assert_array_equal(np.flatnonzero(found[name]), rows)
+  assert found.keys() == expected.keys()
+  # Without a climate no patch is known to be sea.
+  (found,) = encodings.known_rows({"date": labels["date"]}).values()
+  np.testing.assert_array_equal(np.flatnonzero(found), [0, 1, 2, 3, 5])
+
+
 def test_bad_input():
   with pytest.raises(ValueError, match=r"code must have shape .*3.*\(4,\)"):
     encodings.decode_coordinates(np.ones(4))

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax import cell_regions, encodings, mixture, predict, sphere
+from geojax import cell_regions, encodings, losses, mixture, predict, sphere
 from geojax.training import config as config_lib
-from geojax.training import data_info, loop, pipeline, sharding
+from geojax.training import data_info, evaluate, loop, pipeline, sharding
 from geojax.training.errors import ConfigError, DatasetError
 
 
@@ -48,13 +48,15 @@ def small_config(smoke, coords="mvmf"):
 
 @pytest.fixture(scope="module")
 def trained(smoke, tmp_path_factory):
-  """Workdirs of two runs, and what their own evaluation says of test."""
+  """Workdirs of two runs, and their own tables of test."""
   runs = {}
   for coords in ("mvmf", "mse"):
     workdir = tmp_path_factory.mktemp(coords)
     run = loop.train(small_config(smoke, coords), workdir, progress=False)
-    _, predictions = run.evaluate(run.state.evaluated, "test")
-    runs[coords] = workdir, run, predictions
+    table = evaluate.make_table(
+      run.config, run.tasks, run.dataset, run.mesh, extra=("logits",)
+    )
+    runs[coords] = workdir, run, table(run.state.evaluated, "test")
   return runs
 
 
@@ -72,18 +74,19 @@ def patches_of(run, count=None):
 def test_it_says_what_evaluation_says(trained, coords):
   workdir, run, expected = trained[coords]
   found = predict.load(workdir).predict(patches_of(run))
-  np.testing.assert_allclose(found.place, expected["place"], atol=1e-4)
+  # The median is flat where it is least: rounding moves it by up to a km.
+  np.testing.assert_allclose(found.place, expected["place"], atol=2e-4)
   np.testing.assert_allclose(
     found.climate_probs, expected["climate_probs"], atol=1e-6
   )
   np.testing.assert_allclose(found.day, expected["day"], atol=1e-3)
   if coords == "mse":
-    with pytest.raises(ValueError, match="no density"):
+    with pytest.raises(ValueError, match="predicts no density"):
       found.log_prob(expected["place"])
     return
-  true = encodings.coordinates_to_unit(expected["label"][:, encodings.COORDS])
+  true = encodings.coordinates_to_unit(expected["coords"])
   np.testing.assert_allclose(
-    found.log_prob(true), expected["log_prob"], atol=1e-5
+    losses.relative_nll(found.log_prob(true)), expected["nll_nats"], atol=1e-5
   )
   np.testing.assert_array_equal(
     found.credible_level(true),
@@ -115,7 +118,7 @@ def test_batches_change_nothing(predictor, trained):
   found = small.predict(patches)
   for name in ("place", "climate_probs", "date_mean", "logits"):
     np.testing.assert_allclose(
-      getattr(found, name), getattr(whole, name), atol=1e-4
+      found.columns[name], whole.columns[name], atol=1e-4
     )
 
 
@@ -176,10 +179,12 @@ def make_prediction(num_patches=5, sea=0.0, seed=0):
   rng = np.random.default_rng(seed)
   climate = rng.dirichlet(np.ones(30), num_patches) * (1 - sea)
   return predict.Prediction(
-    place=sphere.latlon_to_unit(*rng.uniform(-60, 60, (2, num_patches))),
-    climate_probs=np.insert(climate, 0, sea, axis=1),
-    date_mean=rng.uniform(-0.5, 0.5, (num_patches, 2)),
-    logits=rng.normal(size=(num_patches, 16)).astype(np.float32),
+    {
+      "place": sphere.latlon_to_unit(*rng.uniform(-60, 60, (2, num_patches))),
+      "climate_probs": np.insert(climate, 0, sea, axis=1),
+      "date_mean": rng.uniform(-0.5, 0.5, (num_patches, 2)),
+      "logits": rng.normal(size=(num_patches, 16)).astype(np.float32),
+    },
     mu=np.float32(sphere.fibonacci_lattice(16)),
     log_kappa=np.full(16, 2.0, np.float32),
   )
@@ -221,7 +226,7 @@ def test_a_tile_of_one_patch_is_that_patch(trained, how):
     tile = predictor.combine(predict.sum_up(patch), how=how)
     for name in ("place", "climate_probs", "date_mean"):
       np.testing.assert_allclose(
-        getattr(tile, name), getattr(patch, name), atol=1e-5
+        tile.columns[name], patch.columns[name], atol=1e-5
       )
 
 
@@ -230,10 +235,7 @@ def test_sums_add():
   parts = [
     predict.sum_up(
       predict.Prediction(
-        place=whole.place[part],
-        climate_probs=whole.climate_probs[part],
-        date_mean=whole.date_mean[part],
-        logits=whole.logits[part],
+        {name: rows[part] for name, rows in whole.columns.items()},
         mu=whole.mu,
         log_kappa=whole.log_kappa,
       )
@@ -241,8 +243,9 @@ def test_sums_add():
     for part in (slice(0, 2), slice(2, 6))
   ]
   expected, found = predict.sum_up(whole), parts[0] + parts[1]
-  for name, value in vars(expected).items():
-    np.testing.assert_allclose(getattr(found, name), value)
+  assert (found.count, found.land) == (6, pytest.approx(expected.land))
+  for name, value in expected.columns.items():
+    np.testing.assert_allclose(found.columns[name], value)
 
 
 def test_open_sea_says_neither_where_nor_when(predictor):
@@ -269,10 +272,7 @@ def test_the_day_of_a_known_spread(kappa):
   rng = np.random.default_rng(0)
   angle = 2 * np.pi * 350 / 365 + rng.vonmises(0, kappa, 400_000)
   mean = np.array([[np.sin(angle).mean(), np.cos(angle).mean()]])
-  found = make_prediction(1)
-  found = predict.Prediction(
-    place=found.place, climate_probs=found.climate_probs, date_mean=mean
-  )
+  found = predict.Prediction({"date_mean": mean})
   if kappa:
     np.testing.assert_allclose(found.day, [350], atol=1)
   away = np.abs((angle * 365 / (2 * np.pi) - 350 + 182.5) % 365 - 182.5)
@@ -282,13 +282,8 @@ def test_the_day_of_a_known_spread(kappa):
 
 
 def test_the_day_of_one_who_is_sure_is_a_day():
-  found = make_prediction(1)
-  found = predict.Prediction(
-    place=found.place,
-    climate_probs=found.climate_probs,
-    # Outputs may leave the circle.
-    date_mean=np.array([[0.0, 1.2]]),
-  )
+  # Outputs may leave the circle.
+  found = predict.Prediction({"date_mean": np.array([[0.0, 1.2]])})
   assert found.day_spread((0.95,))[0, 0] < 1
 
 
@@ -302,4 +297,19 @@ def test_areas_are_those_of_the_map():
     areas,
     cell_regions.credible_area_km2(jnp.asarray(maps), levels),
     rtol=1e-4,
+  )
+
+
+def test_a_run_of_one_task_predicts_it_alone(smoke, tmp_path):
+  config = small_config(smoke)
+  config.tasks = ("date",)
+  run = loop.train(config, tmp_path, progress=False)
+  found = predict.load(tmp_path).predict(patches_of(run, 3))
+  assert found.day.shape == (3,)
+  np.testing.assert_array_equal(found.land, 1)
+  with pytest.raises(ValueError, match="no task 'climate'"):
+    found.climate_probs  # noqa: B018
+  tile = predict.load(tmp_path).combine(predict.sum_up(found))
+  np.testing.assert_allclose(
+    tile.columns["date_mean"][0], found.columns["date_mean"].mean(axis=0)
   )

@@ -53,12 +53,13 @@ def test_arrays_become_records(tmp_path, images, label):
       i = record["row"]
       assert record["id"].decode() == f"33UXP_2020_train/{i}"
       np.testing.assert_array_equal(record["image"], images[i])
-      np.testing.assert_array_equal(record["label"], label[i])
+      for name, values in encodings.split_label(label[i]).items():
+        np.testing.assert_array_equal(record[name], values)
       lat, lon = encodings.decode_coordinates(label[i, encodings.COORDS])
       np.testing.assert_allclose([record["lat"], record["lon"]], [lat, lon])
       assert rule.block_split(*rule.block_of(lat, lon)) == index
-      # No year is known, so there is no date; the label has the day.
-      assert record["date"] == b""
+      # No year is known; the label has the day.
+      assert record["acquired"] == b""
 
 
 def test_labels_in_parts_are_put_together(tmp_path, images, label):
@@ -69,9 +70,19 @@ def test_labels_in_parts_are_put_together(tmp_path, images, label):
   }
   path = save(tmp_path, images[:3], **{k: v[:3] for k, v in parts.items()})
   with CONFIG.source.open_patches(path, CONFIG) as opened:
-    np.testing.assert_array_equal(opened.label, label[:3])
+    for name, values in encodings.split_label(label[:3]).items():
+      np.testing.assert_array_equal(opened.labels[name], values)
     # On disk until they are cut.
     assert isinstance(opened.images, np.memmap)
+
+
+def test_a_part_of_another_length_is_refused(tmp_path, images, label):
+  path = save(tmp_path, images[:3], kg=label[:3, :31], coords=label[:3, 31:34])
+  with pytest.raises(tiles.TileError, match=r"neither .*label_time\.npy"):
+    open_arrays(path)
+  save(tmp_path, images[:3], time=label[:2, 34:])
+  with pytest.raises(tiles.TileError, match="3 patches, but 2, 3 labels"):
+    open_arrays(path)
 
 
 @pytest.mark.parametrize(
@@ -82,6 +93,8 @@ def test_labels_in_parts_are_put_together(tmp_path, images, label):
     ({"geo": lambda v: v[:, :35]}, r"shape \(3, 35\), expected \[n, 36\]"),
     ({"geo": lambda v: v * np.nan}, r"3 invalid labels, the first at 0"),
     ({"geo": lambda v: v + 0.1}, r"3 invalid labels"),
+    # Degrees where a code is expected.
+    ({"geo": lambda v: v + 50 * np.eye(36)[31]}, r"3 invalid labels"),
     ({"s2": lambda v: v[..., :9]}, r"expected \[n, 128, 128, 10\]"),
     ({"s2": lambda v: v.astype(float)}, r"dtype float64, expected uint16"),
   ],

@@ -88,7 +88,7 @@ def test_a_source_of_ones_own_is_one_file(tmp_path):
     np.testing.assert_array_equal(
       record["image"], pixels[row : row + 16, col : col + 16]
     )
-    assert record["date"].decode() == "2021-03-01T00:00:00"
+    assert record["acquired"].decode() == "2021-03-01T00:00:00"
     assert record["flight"].decode() == "flight_20210301"
   # Built once; and found by its name where its folder is on the path.
   assert "is built already" in run(tmp_path, file).stdout

@@ -1,13 +1,21 @@
 """Weights to PyTorch and back, and both sides' numbers side by side."""
 
-import builtins
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax.models import CoreEncoder, CoreUnet, GeographicModel, convert
+from geojax.models import (
+  CoreEncoder,
+  CoreUnet,
+  Linear,
+  Mixture,
+  MultiTaskModel,
+  convert,
+  unbox,
+)
 
 DEPTHS, WIDTHS, BANDS = (1, 2), (16, 32), 5
 
@@ -16,8 +24,13 @@ def _encoder(**kwargs):
   return CoreEncoder(depths=DEPTHS, widths=WIDTHS, **kwargs)
 
 
-def _model(coords_dim=3, **kwargs):
-  return GeographicModel(_encoder(**kwargs), coords_dim=coords_dim)
+def _model(coords=None, **kwargs):
+  heads = {
+    "coords": coords or Linear(3, sigmoid=True),
+    "climate": Linear(31),
+    "date": Linear(2, sigmoid=True),
+  }
+  return MultiTaskModel(_encoder(**kwargs), heads)
 
 
 def _unet(**kwargs):
@@ -27,7 +40,7 @@ def _unet(**kwargs):
 
 def _shapes(model, side=8):
   images = jax.ShapeDtypeStruct((1, side, side, BANDS), jnp.float32)
-  return jax.eval_shape(model.init, jax.random.key(0), images)
+  return unbox(jax.eval_shape(model.init, jax.random.key(0), images))
 
 
 def _random(shapes, seed=0):
@@ -144,16 +157,22 @@ def test_layouts_one_by_one():
   assert wide[4] == stats["match_norm"]["var"][4]
   # Climate, coordinates, date.
   head = state_dict["head.2.weight"]
-  assert head[30, 6] == params["climate"]["kernel"][6, 30]
-  assert head[31, 6] == params["coords"]["kernel"][6, 0]
-  assert head[34, 6] == params["date"]["kernel"][6, 0]
-  assert state_dict["head.2.bias"][33] == params["coords"]["bias"][2]
+  climate, coords, date = (
+    params[f"{name}"] for name in ("climate", "coords", "date")
+  )
+  assert head[30, 6] == climate["kernel"][6, 30]
+  assert head[31, 6] == coords["kernel"][6, 0]
+  assert head[34, 6] == date["kernel"][6, 0]
+  assert state_dict["head.2.bias"][33] == coords["bias"][2]
 
 
-def test_the_heads_take_as_many_coordinates_as_the_model_has():
-  shapes = _shapes(_model(coords_dim=7))
-  state_dict = convert.to_pytorch(_random(shapes))
+def test_a_mixture_s_logits_are_converted_and_its_components_kept():
+  shapes = _shapes(_model(Mixture(7)))
+  variables = _random(shapes)
+  state_dict = convert.to_pytorch(variables)
   assert state_dict["head.2.weight"].shape == (31 + 7 + 2, 32)
+  back = convert.from_pytorch(state_dict, variables)
+  jax.tree.map(np.testing.assert_array_equal, back, dict(variables))
   published = convert.to_pytorch(_random(_shapes(_model())))
   with pytest.raises(ValueError, match="expected \\(40, 32\\), found"):
     convert.from_pytorch(published, shapes)
@@ -218,14 +237,8 @@ def test_what_is_filled_shares_no_memory():
 
 
 def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
-  real = builtins.__import__
-
-  def without(name, *args, **kwargs):
-    if name.split(".")[0] in ("torch", "safetensors"):
-      raise ImportError(name)
-    return real(name, *args, **kwargs)
-
-  monkeypatch.setattr(builtins, "__import__", without)
+  for name in ("torch", "safetensors"):
+    monkeypatch.setitem(sys.modules, name, None)
   for name in ("weights.pt", "weights.safetensors"):
     with pytest.raises(ImportError, match=r"geojax\[torch\]"):
       convert.read_state_dict(tmp_path / name)

@@ -6,7 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax.models import CoreEncoder, CoreUnet, GeographicModel, core
+from geojax.models import (
+  CoreEncoder,
+  CoreUnet,
+  Linear,
+  MultiTaskModel,
+  core,
+)
 
 
 def _normal(seed, shape):
@@ -34,8 +40,7 @@ def _num_parameters(module):
 )
 def test_every_size_has_the_published_number_of_parameters(size, encoder, unet):
   depths, widths = core.SIZES[size]
-  # Three heads of 36 outputs in all, as one linear layer would have them.
-  model = GeographicModel(CoreEncoder(depths, widths), coords_dim=3)
+  model = MultiTaskModel(CoreEncoder(depths, widths), {"geo": Linear(36)})
   assert _num_parameters(model) == encoder
   assert _num_parameters(CoreUnet(depths, widths)) == unet
 
@@ -76,21 +81,6 @@ def test_a_block_is_its_definition():
   np.testing.assert_allclose(
     block.apply(variables, x, train=False), expected, atol=1e-5
   )
-
-
-@pytest.mark.parametrize("coords_dim", [3, 40])
-def test_heads_give_each_task_its_shape_and_range(coords_dim):
-  encoder = CoreEncoder(depths=(1,), widths=(16,), patch_size=4)
-  model = GeographicModel(encoder=encoder, coords_dim=coords_dim)
-  images = _normal(0, (2, 32, 32, 5))
-  variables = model.init(jax.random.key(0), images)
-  outputs = model.apply(variables, images)
-  assert outputs["coords"].shape == (2, coords_dim)
-  assert outputs["climate"].shape == (2, 31)
-  assert outputs["date"].shape == (2, 2)
-  bounded = ["date"] + ["coords"] * (coords_dim == 3)
-  for name in bounded:
-    assert jnp.all((outputs[name] > 0) & (outputs[name] < 1))
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
@@ -157,9 +147,8 @@ def test_gradient_checkpointing_changes_no_gradient():
 
 
 def test_features_are_reachable_pooled_and_by_stage():
-  model = GeographicModel(
-    CoreEncoder((1, 2), (16, 32), patch_size=2), coords_dim=5
-  )
+  encoder = CoreEncoder((1, 2), (16, 32), patch_size=2)
+  model = MultiTaskModel(encoder, {"climate": Linear(31)})
   images = _normal(0, (2, 16, 24, 3))
   variables = model.init(jax.random.key(0), images)
   features, maps = model.apply(

@@ -25,13 +25,14 @@ def _config(**keys):
   ],
 )
 def test_a_config_makes_its_model(keys, features):
-  model = models.create_model(_config(**keys), coords_dim=7)
+  model = models.create_model(_config(**keys), {"zone": models.Linear(7)})
   images = jax.ShapeDtypeStruct((2, 32, 32, 4), jnp.float32)
   outputs, variables = jax.eval_shape(
     lambda x: model.init_with_output(jax.random.key(0), x), images
   )
-  assert outputs["coords"].shape == (2, 7)
-  assert variables["params"]["climate"]["kernel"].shape == (features, 31)
+  assert outputs["zone"].shape == (2, 7)
+  head = variables["params"]["zone"]
+  assert head["kernel"].shape == (features, 7)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_a_config_makes_its_model(keys, features):
 )
 def test_what_does_not_go_together_is_refused(keys, message):
   with pytest.raises(ValueError, match=message):
-    models.create_model(_config(**keys), coords_dim=7)
+    models.create_model(_config(**keys), {})
 
 
 @pytest.mark.parametrize("train", [False, True])

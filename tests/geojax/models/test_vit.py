@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax.models import GeographicModel, ViT, vit
+from geojax.models import Linear, MultiTaskModel, ViT, vit
 
 
 def _normal(seed, shape):
@@ -40,7 +40,7 @@ def test_sizes_have_the_published_blocks(size, count):
 
 @pytest.mark.parametrize("shape", [(8, 8), (16, 40)])
 def test_any_size_of_whole_patches_is_encoded_and_mapped(shape):
-  model = GeographicModel(_small(), coords_dim=5)
+  model = MultiTaskModel(_small(), {"a": Linear(5)})
   images = _normal(0, (2, *shape, 3))
   variables = model.init(jax.random.key(0), images)
   features, maps = model.apply(

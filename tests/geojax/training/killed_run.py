@@ -29,7 +29,7 @@ def _end_in_put(count, rows, number):
   rows //= jax.process_count()
 
   def put(batch, mesh):
-    if len(batch["label"]) == rows:
+    if len(batch["image"]) == rows:
       puts.append(1)
       if len(puts) == count:
         _end(number)

@@ -3,6 +3,7 @@
 import ml_collections
 import pytest
 
+from geojax import tasks
 from geojax.training import config as config_lib
 from geojax.training import config_check
 from geojax.training.errors import ConfigError
@@ -36,10 +37,14 @@ def test_a_missing_key_is_named():
   ("key", "value", "message"),
   [
     ("num_steps", "many", r"num_steps must be of type int"),
-    ("model.widths", ("a", "b", "c", "d"), r"model\.widths must hold integers"),
+    (
+      "model.widths",
+      ("a", "b", "c", "d"),
+      r"model\.widths must hold values of type int",
+    ),
     ("loss.coords", "mvfm", r"loss\.coords must be one of mvmf, mse"),
     ("data.batch_size", 0, r"batch_size must lie in \[1, inf\)"),
-    ("mixture.num_centers", 3, r"num_centers must lie in \[4, inf\)"),
+    ("mixture.num_centers", 0, r"num_centers must lie in \[1, inf\)"),
     (
       "mixture.min_distance_km",
       -1.0,
@@ -73,14 +78,21 @@ def test_a_bad_value_is_named(key, value, message):
     config_check.check_config(config)
 
 
+def _best(config):
+  return tasks.best_metric(tasks.create_tasks(config), config.best_metric).name
+
+
 def test_the_best_is_by_density_where_there_is_one():
   config = config_lib.default_config()
-  assert config_lib.best_metric(config) == "nll_nats"
+  assert _best(config) == "nll_nats"
   config.loss.coords = "mse"
   config_check.check_config(config)
-  assert config_lib.best_metric(config) == "median_km"
+  assert _best(config) == "median_km"
   config.best_metric = "geoscore"
-  assert config_lib.best_metric(config) == "geoscore"
+  assert _best(config) == "geoscore"
+  config.best_metric = "nll_nats"
+  with pytest.raises(ConfigError, match="no task has 'nll_nats'"):
+    config_check.check_config(config)
 
 
 def test_weights_that_are_all_zero_are_refused():
@@ -88,6 +100,21 @@ def test_weights_that_are_all_zero_are_refused():
   for task in ("coords", "climate", "date"):
     config.loss.weights[task] = 0.0
   with pytest.raises(ConfigError, match=r"weights\.coords.* are all 0"):
+    config_check.check_config(config)
+
+
+def test_weights_follow_the_tasks():
+  config = config_lib.default_config()
+  config.tasks = ("climate",)
+  config_check.check_config(config)
+  config.loss.weights.date = 3.0
+  with pytest.raises(ConfigError, match=r"weights\.date is not used"):
+    config_check.check_config(config)
+  config.tasks = ("climate", "altitude")
+  with pytest.raises(ConfigError, match=r"unknown task 'altitude'"):
+    config_check.check_config(config)
+  config.tasks = ()
+  with pytest.raises(ConfigError, match=r"config\.tasks is empty"):
     config_check.check_config(config)
 
 

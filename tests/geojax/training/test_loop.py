@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import wandb
 
-from geojax import centers, encodings, mixture
+from geojax import centers, encodings, losses, mixture, tasks
 from geojax.training import config_check, logs, loop, pipeline, sharding
+from geojax.training import dataset as dataset_lib
+from geojax.training import evaluate as evaluate_lib
+from geojax.training import run as run_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training.errors import ConfigError, DatasetError, NonFiniteError
@@ -25,6 +28,24 @@ class Killed(Exception):
 
 def _train(config, workdir):
   return loop.train(config, workdir, progress=False)
+
+
+def _make_step(config, dataset):
+  return step_lib.make_train_step(
+    config,
+    tasks.create_tasks(config),
+    offset=dataset.offset,
+    divisor=dataset.divisor,
+  )
+
+
+def _create_state(config, dataset):
+  return state_lib.create_state(
+    config,
+    tasks.create_tasks(config),
+    image_shape=dataset.image_shape,
+    read_labels=lambda count: dataset.read_labels("train", count),
+  )
 
 
 def _log(workdir):
@@ -53,7 +74,7 @@ def test_a_killed_run_ends_like_one_never_killed(
   real_put, steps = sharding.put_batch, []
 
   def put_until_killed(batch, mesh):
-    if len(batch["label"]) == small_config.data.batch_size:
+    if len(batch["image"]) == small_config.data.batch_size:
       steps.append(1)
       if len(steps) == 7:
         raise Killed
@@ -73,46 +94,44 @@ def test_a_killed_run_ends_like_one_never_killed(
     np.testing.assert_array_equal(a, b)
 
 
-def test_a_loaded_run_evaluates_as_the_trained_one(small_config, tmp_path):
-  run = _train(small_config, tmp_path)
-  expected, _ = run.evaluate(run.state.evaluated, "test")
-  loaded = loop.load(tmp_path)
-  found, predictions = loaded.evaluate(loaded.state.evaluated, "test")
-  assert found == expected
-  assert len(predictions["place"]) == len(run.dataset.labels("test"))
+def test_a_loaded_run_evaluates_as_the_trained_one(trained, two_devices):
+  run, workdir = trained
+  evaluate = evaluate_lib.make_evaluate(
+    run.config, run.tasks, run.dataset, run.mesh
+  )
+  loaded = run_lib.load(workdir)
+  assert evaluate(loaded.state.evaluated, "test") == evaluate(
+    run.state.evaluated, "test"
+  )
 
 
-def test_the_temperature_softens_predictions_alone(small_config, tmp_path):
-  run = _train(small_config, tmp_path)
+def test_the_temperature_softens_predictions_alone(small_config, trained):
+  run, _ = trained
   variables = run.state.evaluated
   dataset = run.dataset
   batch = next(pipeline.eval_batches(dataset.source("train"), batch_size=16))
   scale = {"offset": dataset.offset, "divisor": dataset.divisor}
   small_config.mixture.temperature = 1e9
-  outputs = step_lib.make_predict_step(small_config, **scale)(variables, batch)
+  columns = step_lib.make_columns(
+    small_config, tasks.create_tasks(small_config), **scale
+  )(variables, batch)
   # So hot that all centers weigh the same.
-  mu, log_kappa = (
-    variables["params"]["mixture"][name] for name in ("mu", "log_kappa")
-  )
-  true = encodings.coordinates_to_unit(batch["label"][:, encodings.COORDS])
+  head = variables["params"]["model"]["coords"]
+  mu, log_kappa = head["mu"], head["log_kappa"]
+  true = encodings.coordinates_to_unit(batch["coords"])
   even = mixture.log_prob(true, np.zeros((16, len(mu))), mu, log_kappa)
-  np.testing.assert_allclose(outputs["log_prob"], even, rtol=1e-4)
+  expected = losses.relative_nll(even)
+  np.testing.assert_allclose(columns["nll_nats"], expected, rtol=1e-4)
 
 
 def test_one_device_and_eight_take_the_same_steps(small_config):
-  dataset = pipeline.open_dataset(small_config.data.dir, small_config.data.name)
-  mixture = {
-    "mu": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
-    "log_kappa": np.full(4, 3.0, np.float32),
-  }
+  dataset = dataset_lib.open_dataset(
+    small_config.data.dir, small_config.data.name
+  )
   small_config.mixture.centers_learning_rate = 1e-3
   small_config.mixture.log_kappa_learning_rate = 1e-3
-  train_step = jax.jit(
-    step_lib.make_train_step(
-      small_config, offset=dataset.offset, divisor=dataset.divisor
-    )
-  )
-  losses = []
+  train_step = jax.jit(_make_step(small_config, dataset))
+  taken_by = []
   for devices in (1, 8):
     mesh = jax.make_mesh(
       (devices, 1),
@@ -123,21 +142,20 @@ def test_one_device_and_eight_take_the_same_steps(small_config):
     batches = pipeline.train_batches(
       dataset.source("train"), batch_size=32, seed=0
     )
-    state = state_lib.create_state(
-      small_config, image_shape=dataset.image_shape, mixture=mixture
-    )
+    state = _create_state(small_config, dataset)
     state = jax.device_put(state, sharding.replicated(mesh))
     taken = []
     for _ in range(3):
       batch = next(batches)
       # Land on the first device alone: the rest has nothing to average.
-      batch["label"][4:, 0] = 1.0
+      batch["climate"][4:, 0] = 1.0
       state, metrics = train_step(state, sharding.put_batch(batch, mesh))
       taken.append([float(metrics[k]) for k in ("coords", "climate", "date")])
-    losses.append(taken)
-    length = jnp.linalg.norm(state.params["mixture"]["mu"], axis=-1)
+    taken_by.append(taken)
+    mu = state.params["model"]["coords"]["mu"]
+    length = jnp.linalg.norm(mu, axis=-1)
     np.testing.assert_allclose(length, 1, atol=1e-6)
-  np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4, atol=1e-5)
+  np.testing.assert_allclose(*taken_by, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_that_does_not_split_says_what_would():
@@ -194,21 +212,19 @@ def test_a_data_set_without_a_split_is_refused_before_the_first_step(
 
 
 def test_centers_in_chunks_take_the_same_steps(small_config):
-  dataset = pipeline.open_dataset(small_config.data.dir, small_config.data.name)
-  scale = {"offset": dataset.offset, "divisor": dataset.divisor}
-  mu, log_kappa = centers.initialize("fibonacci", np.eye(3), 1000)
-  state = state_lib.create_state(
-    small_config,
-    image_shape=dataset.image_shape,
-    mixture={"mu": mu, "log_kappa": log_kappa},
+  dataset = dataset_lib.open_dataset(
+    small_config.data.dir, small_config.data.name
   )
+  small_config.mixture.centers = "fibonacci"
+  small_config.mixture.num_centers = 1000
+  state = _create_state(small_config, dataset)
   batch = next(
     pipeline.train_batches(dataset.source("train"), batch_size=24, seed=0)
   )
   results, programs = [], []
   for chunk_size in (0, 192):
     small_config.mixture.chunk_size = chunk_size
-    train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
+    train_step = jax.jit(_make_step(small_config, dataset))
     programs.append(train_step.lower(state, batch).as_text())
     after, taken = state, []
     for _ in range(4):
@@ -225,7 +241,8 @@ def test_centers_in_chunks_take_the_same_steps(small_config):
 def test_concentrations_by_the_centers_own_spacing(small_config, tmp_path):
   small_config.num_steps = 1
   small_config.mixture.spacing_mass = 0.25
-  mixture_params = _train(small_config, tmp_path).state.params["mixture"]
+  mixture_params = _train(small_config, tmp_path).state.params["model"]
+  mixture_params = mixture_params["coords"]
   expected = centers.log_kappa_from_spacing(mixture_params["mu"], mass=0.25)
   np.testing.assert_allclose(mixture_params["log_kappa"], expected, rtol=1e-5)
 
@@ -288,19 +305,15 @@ def test_a_log_is_cut_back_to_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_train_step_lowers_for_accelerators(small_config, platform):
-  mixture = {
-    "mu": np.eye(3, dtype=np.float32)[[0, 1, 2, 0]],
-    "log_kappa": np.full(4, 3.0, np.float32),
-  }
-  state = state_lib.create_state(
-    small_config, image_shape=(32, 32, 5), mixture=mixture
+  dataset = dataset_lib.open_dataset(
+    small_config.data.dir, small_config.data.name
   )
+  state = _create_state(small_config, dataset)
   batch = {
     "image": jnp.zeros((8, 32, 32, 5), jnp.int16),
-    "label": jnp.zeros((8, 36)),
+    **encodings.split_label(jnp.zeros((8, 36))),
   }
-  scale = {"offset": np.zeros(5, "float32"), "divisor": np.ones(5, "float32")}
-  train_step = jax.jit(step_lib.make_train_step(small_config, **scale))
+  train_step = jax.jit(_make_step(small_config, dataset))
   jax.export.export(train_step, platforms=[platform])(state, batch)
 
 

@@ -1,25 +1,38 @@
 """What the optimizer moves, and what it leaves alone."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+from geojax import tasks
 from geojax.training import config as config_lib
 from geojax.training import optimizers
 
 
 def _params():
   return {
-    "model": {"dense": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}},
-    "mixture": {"mu": jnp.eye(3), "log_kappa": jnp.full(3, 5.0)},
+    "model": {
+      "encoder": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)},
+      "coords": {
+        "kernel": jnp.ones((2, 3)),
+        "mu": jnp.eye(3),
+        "log_kappa": jnp.full(3, 5.0),
+      },
+    },
     "log_variances": {"coords": jnp.ones(())},
   }
 
 
+def _mixture(params):
+  return params["model"]["coords"]
+
+
 def _step(config, grads, num_steps=2):
   params = _params()
-  tx = optimizers.create_optimizer(config)
+  config.tasks = ("coords",)
+  tx = optimizers.create_optimizer(config, tasks.create_tasks(config))
   state = tx.init(params)
   for _ in range(num_steps):
     updates, state = tx.update(grads, state, params)
@@ -34,33 +47,30 @@ def _config():
 
 
 def test_weight_decay_falls_on_kernels_alone():
-  zeros = {
-    "model": {"dense": {"kernel": jnp.zeros((2, 2)), "bias": jnp.zeros(2)}},
-    "mixture": {"mu": jnp.zeros((3, 3)), "log_kappa": jnp.zeros(3)},
-    "log_variances": {"coords": jnp.zeros(())},
-  }
+  zeros = jax.tree.map(jnp.zeros_like, _params())
   config = _config()
   config.mixture.log_kappa_learning_rate = 0.1
   config.mixture.centers_learning_rate = 0.1
   params = _step(config, zeros)
-  assert np.all(params["model"]["dense"]["kernel"] < 1)
-  np.testing.assert_array_equal(params["model"]["dense"]["bias"], 1)
-  np.testing.assert_array_equal(params["mixture"]["log_kappa"], 5)
-  np.testing.assert_array_equal(params["mixture"]["mu"], np.eye(3))
+  assert np.all(params["model"]["encoder"]["kernel"] < 1)
+  assert np.all(_mixture(params)["kernel"] < 1)
+  np.testing.assert_array_equal(params["model"]["encoder"]["bias"], 1)
+  np.testing.assert_array_equal(_mixture(params)["log_kappa"], 5)
+  np.testing.assert_array_equal(_mixture(params)["mu"], np.eye(3))
 
 
 @pytest.mark.parametrize("name", ["mu", "log_kappa"])
 def test_the_mixture_has_rates_of_its_own(name):
   key = {"mu": "centers", "log_kappa": "log_kappa"}[name] + "_learning_rate"
   config = _config()
-  fixed = _step(config, _params())["mixture"]
-  np.testing.assert_array_equal(fixed[name], _params()["mixture"][name])
+  fixed = _mixture(_step(config, _params()))
+  np.testing.assert_array_equal(fixed[name], _mixture(_params())[name])
   config.mixture[key] = 0.5
-  moved = _step(config, _params(), num_steps=1)["mixture"]
+  moved = _mixture(_step(config, _params(), num_steps=1))
   # Adam's first step is its rate, against the gradient's sign.
-  change = np.where(np.asarray(_params()["mixture"][name]) > 0, -0.5, 0)
+  change = np.where(np.asarray(_mixture(_params())[name]) > 0, -0.5, 0)
   np.testing.assert_allclose(
-    moved[name] - _params()["mixture"][name], change, atol=1e-5
+    moved[name] - _mixture(_params())[name], change, atol=1e-5
   )
 
 

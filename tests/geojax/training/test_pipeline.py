@@ -1,20 +1,14 @@
 """Records reach the batches: each once an epoch, and the position resumes."""
 
 import hashlib
-import pathlib
-import shutil
 
 import grain
 import numpy as np
 import pytest
 
+from geojax.training import dataset as dataset_lib
 from geojax.training import pipeline
 from geojax.training.errors import DatasetError
-
-
-@pytest.fixture
-def dataset(smoke):
-  return pipeline.open_dataset(str(smoke), "geo_tiles/earth_smoke")
 
 
 class _Bytes(list):
@@ -25,73 +19,15 @@ class _Bytes(list):
 
 
 def _numbered(count):
-  """Records whose label is their number."""
-  return pipeline.Records(
+  """Records whose climate is their number."""
+  return dataset_lib.Records(
     _Bytes(range(count)),
-    lambda number: {"label": np.full(36, number, np.float32)},
+    lambda number: {"climate": np.full(31, number, np.float32)},
   )
-
-
-def test_records_read_together_are_those_read_one_by_one(dataset):
-  source = dataset.source("train")
-  indices = [5, len(source) - 1, 0, 5, 3]
-  together = source.read(indices)
-  assert set(together) == {"image", "label"}
-  for row, index in enumerate(indices):
-    for name, value in source[index].items():
-      assert together[name].dtype == value.dtype
-      np.testing.assert_array_equal(together[name][row], value)
-
-
-def test_records_are_what_tfds_decodes(dataset):
-  source = dataset.source("test")
-  decoded = dataset.builder.as_data_source("test")
-  for index in (0, len(source) - 1):
-    for name, value in source[index].items():
-      assert value.dtype == decoded[index][name].dtype
-      np.testing.assert_array_equal(value, decoded[index][name])
-
-
-@pytest.mark.parametrize("damage", ["cut", "remove"])
-def test_a_damaged_shard_is_named(smoke, tmp_path, damage):
-  shutil.copytree(smoke / "geo_tiles", tmp_path / "geo_tiles")
-  (shard,) = tmp_path.rglob("*-test.array_record*")
-  if damage == "cut":
-    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-  else:
-    shard.unlink()
-  source = pipeline.open_dataset(str(tmp_path), "geo_tiles/earth_smoke").source(
-    "test"
-  )
-  with pytest.raises(DatasetError, match=f"{shard.name} is missing or damaged"):
-    source.read([0])
 
 
 def _numbers(batch):
-  return batch["label"][:, 0].astype(int).tolist()
-
-
-def test_records_are_scaled_by_what_the_builder_wrote(dataset):
-  record = dataset.source("train")[0]
-  assert record["image"].shape == dataset.image_shape == (32, 32, 5)
-  assert record["image"].dtype == np.int16
-  assert record["label"].shape == (36,)
-  assert dataset.bands[-1] == "turbidity"
-  assert dataset.offset.shape == dataset.divisor.shape == (5,)
-
-
-def test_labels_are_those_of_the_records(dataset):
-  source, labels = dataset.source("test"), dataset.labels("test")
-  assert len(labels) == len(source)
-  for index in (0, len(source) - 1):
-    np.testing.assert_array_equal(labels[index], source[index]["label"])
-
-
-def test_some_labels_are_read_evenly_out_of_all(dataset):
-  every, some = dataset.labels("train"), dataset.labels("train", at_most=100)
-  assert len(some) <= 100 < len(every)
-  step = -(-len(every) // 100)
-  np.testing.assert_array_equal(some, every[::step])
+  return batch["climate"][:, 0].astype(int).tolist()
 
 
 def test_an_epoch_holds_each_record_once_in_a_new_order():
@@ -154,7 +90,7 @@ def test_batches_are_read_together_as_far_as_bytes_allow(
     return read(indices)
 
   monkeypatch.setattr(source, "read", read)
-  # A record is 144 bytes, a batch 2304.
+  # A record is 124 bytes, a batch 1984.
   monkeypatch.setattr(pipeline, "_READ_BYTES", num_bytes)
   some = pipeline.train_batches(source, batch_size=16, seed=3)
   assert [_numbers(next(some)) for _ in range(9)] == expected
@@ -177,6 +113,22 @@ def test_processes_share_a_batch_and_lose_no_record(processes):
     assert numbers == _numbers(next(whole))
     epoch += numbers
   assert sorted(epoch) == list(range(60))
+
+
+def test_an_evaluation_reads_the_records_that_are_asked_for():
+  records = [9, 2, 2, 5, 0]
+  batches = list(
+    pipeline.eval_batches(_numbered(10), batch_size=3, records=records)
+  )
+  assert [_numbers(batch) for batch in batches] == [[9, 2, 2], [5, 0, 9]]
+  assert [batch["mask"].tolist() for batch in batches] == [
+    [True] * 3,
+    [True, True, False],
+  ]
+  second = pipeline.eval_batches(
+    _numbered(10), batch_size=4, rows=slice(2, 4), records=records
+  )
+  assert [_numbers(batch) for batch in second] == [[2, 5], [9, 9]]
 
 
 def test_processes_share_an_evaluation():
@@ -202,29 +154,7 @@ def test_evaluation_sees_each_record_once_and_masks_the_rest():
     for number in np.asarray(_numbers(batch))[batch["mask"]]
   ]
   assert seen == list(range(10))
-  assert {len(batch["label"]) for batch in batches} == {4}
-
-
-def test_a_data_set_that_is_not_built_says_the_command(tmp_path):
-  with pytest.raises(DatasetError, match=r"data_prep\.build --config=earth "):
-    pipeline.open_dataset(str(tmp_path), "geo_tiles/earth")
-
-
-def test_a_name_that_is_not_built_is_told_those_that_are(smoke):
-  with pytest.raises(DatasetError, match=r"but geo_tiles/earth_smoke is;"):
-    pipeline.open_dataset(str(smoke), "earth_smoke")
-
-
-def test_a_build_that_was_killed_is_not_taken_for_whole(tmp_path):
-  folder = pathlib.Path(tmp_path, "geo_tiles/earth/incomplete.AB12_1.0.0")
-  folder.mkdir(parents=True)
-  with pytest.raises(DatasetError, match="not built"):
-    pipeline.open_dataset(str(tmp_path), "geo_tiles/earth")
-
-
-def test_an_unknown_split_is_named(dataset):
-  with pytest.raises(DatasetError, match=r"'tset'.*train, validation, test"):
-    dataset.source("tset")
+  assert {len(batch["climate"]) for batch in batches} == {4}
 
 
 def test_too_few_records_for_a_batch():

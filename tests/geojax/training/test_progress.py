@@ -5,10 +5,12 @@ import json
 
 import pytest
 
-from geojax import metrics
+from geojax.tasks import coords
 from geojax.training import config as config_lib
 from geojax.training.errors import NonFiniteError
 from geojax.training.progress import Progress, learning_rate
+
+_MEDIAN_KM = next(m for m in coords.METRICS if m.name == "median_km")
 
 
 def _config(**options):
@@ -27,7 +29,7 @@ def _judge(progress, config, *values):
   judged = []
   for value in values:
     progress.step += 10
-    judged.append(progress.judge(config, {"median_km": value}))
+    judged.append(progress.judge(config, _MEDIAN_KM, value))
   return judged
 
 
@@ -37,16 +39,6 @@ def test_the_best_is_remembered():
   judged = _judge(progress, _config(), nan, 5.0, 6.0, 4.0, 4.0)
   assert judged == [False, True, False, True, False]
   assert (progress.best, progress.best_step) == (4.0, 40)
-
-
-@pytest.mark.parametrize(
-  ("name", "better", "worse"),
-  [("median_km", 1.0, 2.0), ("geoscore", 2.0, 1.0), ("nll_nats", -3.0, -2.0)],
-)
-def test_each_metric_has_its_direction(name, better, worse):
-  assert metrics.is_better(name, better, worse)
-  assert not metrics.is_better(name, worse, better)
-  assert not metrics.is_better(name, better, better)
 
 
 def test_the_learning_rate_falls_on_a_plateau_down_to_its_minimum():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import scaling
+from geojax import encodings, sphere, tasks
 from geojax.training import sharding
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -34,14 +35,35 @@ def _mesh(data, model=1):
   )
 
 
+def _read_labels(count):
+  rng = np.random.default_rng(0)
+  unit = rng.normal(size=(count, 3))
+  unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+  coords = encodings.encode_coordinates(*sphere.unit_to_latlon(unit))
+  return {"coords": coords.astype(np.float32)}
+
+
 def _state(config, centers=16):
-  mu = np.random.default_rng(0).normal(size=(centers, 3)).astype(np.float32)
-  mu /= np.linalg.norm(mu, axis=1, keepdims=True)
-  log_kappa = np.full(centers, 3.0, np.float32)
+  config.mixture.num_centers = centers
+  config.mixture.log_kappa = 3.0
   return state_lib.create_state(
     config,
+    tasks.create_tasks(config),
     image_shape=(32, 32, 5),
-    mixture={"mu": mu, "log_kappa": log_kappa},
+    read_labels=_read_labels,
+  )
+
+
+def _shardings(config, mesh):
+  shapes = state_lib.state_shapes(
+    config, tasks.create_tasks(config), image_shape=(32, 32, 5)
+  )
+  return sharding.state_shardings(shapes, mesh, fsdp=config.sharding == "fsdp")
+
+
+def _make_step(config, mesh=None, axis_name=None):
+  return step_lib.make_train_step(
+    config, tasks.create_tasks(config, mesh=mesh), **_SCALE, axis_name=axis_name
   )
 
 
@@ -52,23 +74,17 @@ def _batch(seed, rows=32, sea_from=5):
   label[:, :31] /= label[:, :31].sum(axis=1, keepdims=True)
   label[sea_from:, :31] = np.eye(31)[0]
   image = rng.normal(size=(rows, 32, 32, 5)).astype(np.float32)
-  return {"image": image, "label": label}
+  return {"image": image, **encodings.split_label(label)}
 
 
 def _train(config, mesh, num_steps=20):
   """Metrics of each step, batch statistics after one, state after the last."""
   state = _state(config)
-  shardings = sharding.state_shardings(
-    state, mesh, fsdp=config.sharding == "fsdp"
-  )
+  shardings = _shardings(config, mesh)
   state = jax.device_put(state, shardings)
-  where = {"mesh": mesh}
-  if config.parallel == "pmap":
-    where = {"axis_name": "data"}
+  axis_name = "data" if config.parallel == "pmap" else None
   step = sharding.compile_step(
-    step_lib.make_train_step(config, **_SCALE, **where),
-    shardings,
-    parallel=config.parallel,
+    _make_step(config, mesh, axis_name), shardings, parallel=config.parallel
   )
   found = []
   for number in range(num_steps):
@@ -107,7 +123,8 @@ def test_eight_devices_take_the_steps_of_one(config, one_device):
   # Each device holds but its part.
   kernel = state.params["model"]["encoder"]["stem"]["conv3"]["kernel"]
   head = state.params["model"]["coords"]["kernel"]
-  mu = state.opt_state.inner_states["mu"].inner_state[0].mu["mixture"]["mu"]
+  moments = state.opt_state.inner_states["coords/mu"].inner_state[0].mu
+  mu = moments["model"]["coords"]["mu"]
   for array, parts in ((kernel, 4), (head, 2), (mu, 2)):
     assert array.addressable_shards[0].data.size * parts == array.size
 
@@ -125,13 +142,13 @@ def test_parts_of_a_batch_add_up_to_it(config):
   config.loss.variances_learning_rate = 0.1
   batch = _batch(0, rows=16)
   batch["image"] = np.repeat(batch["image"][::2], 2, axis=0)
-  batch["label"][:, :31] = np.eye(31)[0]
-  batch["label"][:6:2, :31] = np.eye(31)[3]
-  batch["label"][1, :31] = np.eye(31)[4]
+  batch["climate"][:] = np.eye(31)[0]
+  batch["climate"][:6:2] = np.eye(31)[3]
+  batch["climate"][1] = np.eye(31)[4]
   found = []
   for parts in (1, 2):
     config.optimizer.accumulate = parts
-    step = jax.jit(step_lib.make_train_step(config, **_SCALE))
+    step = jax.jit(_make_step(config))
     state = _state(config)
     for _ in range(3):
       state, metrics = step(state, batch)
@@ -146,7 +163,7 @@ def test_parts_of_a_batch_add_up_to_it(config):
 def test_the_moving_average_has_a_short_memory_in_the_first_steps(config):
   """With the whole decay from the start it would stay near where it began."""
   config.optimizer.ema_decay = 0.999
-  step = jax.jit(step_lib.make_train_step(config, **_SCALE))
+  step = jax.jit(_make_step(config))
   state = _state(config)
   expected = np.float64(state.params["model"]["climate"]["kernel"])
   for number in range(3):
@@ -180,15 +197,15 @@ def test_fsdp_spreads_the_largest_axis_that_divides(shape, spec):
 def test_cut_mix_weighs_both_places(config):
   config.augment.update(flip_east_west=False, rotate=False, band_noise=0.0)
   batch = _batch(0, rows=8, sea_from=8)
-  plain = jax.jit(step_lib.make_train_step(config, **_SCALE))
+  plain = jax.jit(_make_step(config))
   # All the same image: a pasted piece changes nothing but the labels' weights.
   batch["image"] = np.repeat(batch["image"][:1], 8, axis=0)
   _, expected = plain(_state(config), batch)
   config.augment.cut_mix = 0.5
-  mixed = jax.jit(step_lib.make_train_step(config, **_SCALE))
+  mixed = jax.jit(_make_step(config))
   _, metrics = mixed(_state(config), batch)
   np.testing.assert_allclose(metrics["loss"], expected["loss"], rtol=1e-5)
-  batch["label"] = batch["label"][::-1]
+  batch = {name: value[::-1] for name, value in batch.items()}
   batch["image"] = _batch(1, rows=8)["image"]
   assert (
     mixed(_state(config), batch)[1]["loss"]
@@ -197,7 +214,7 @@ def test_cut_mix_weighs_both_places(config):
 
 
 def test_the_rate_scale_scales_every_update(config):
-  step = jax.jit(step_lib.make_train_step(config, **_SCALE))
+  step = jax.jit(_make_step(config))
   before = _state(config)
   before, _ = step(before, _batch(0))  # Out of the warm-up's zero.
   whole, _ = step(before, _batch(1))
@@ -213,13 +230,9 @@ def test_the_rate_scale_scales_every_update(config):
 def _spread_over(config, mesh):
   """A step over a mesh, and a state and a batch that are spread over it."""
   state = _state(config, centers=2048)
-  shardings = sharding.state_shardings(
-    state, mesh, fsdp=config.sharding == "fsdp"
-  )
+  shardings = _shardings(config, mesh)
   step = sharding.compile_step(
-    step_lib.make_train_step(config, **_SCALE, mesh=mesh),
-    shardings,
-    parallel="jit",
+    _make_step(config, mesh), shardings, parallel="jit"
   )
   batch = sharding.put_batch(_batch(0, rows=64), mesh)
   return step, jax.device_put(state, shardings), batch
@@ -239,7 +252,7 @@ def test_the_step_over_a_mesh_lowers_for_accelerators(config, platform, spread):
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_mapped_step_lowers_for_accelerators(config, platform):
   step = sharding.compile_step(
-    step_lib.make_train_step(config, **_SCALE, axis_name="data"),
+    _make_step(config, axis_name="data"),
     jax.sharding.NamedSharding(_mesh(8), jax.sharding.PartitionSpec()),
     parallel="pmap",
   )

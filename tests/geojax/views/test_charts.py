@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from geojax import calibration, climate
+from geojax import climate
+from geojax.evaluation import calibration
 from geojax.views import charts
 
 

@@ -103,10 +103,16 @@ def test_the_curves_are_those_of_the_log():
     {"step": 4, "split": "train", "loss": 2.0, "coords": 0.5},
     {"step": 4, "split": "validation", "median_km": 900.0, "nll_nats": -1.0},
   ]
-  figure = plots.training_curves(lines)
+  panels = [
+    ("train", ("loss", "coords", "date"), "loss, train"),
+    ("validation", ("median_km",), "coords, km"),
+    ("validation", ("climate_accuracy",), "climate"),
+  ]
+  figure = plots.training_curves(lines, panels)
   losses, distance, climate = figure.axes
   drawn = {line.get_label(): line.get_xydata() for line in losses.lines}
   np.testing.assert_array_equal(drawn["loss"], [[2, 3.0], [4, 2.0]])
   assert set(drawn) == {"loss", "coords"}
   np.testing.assert_array_equal(distance.lines[0].get_xydata(), [[4, 900.0]])
   assert not climate.lines
+  assert distance.get_title() == "coords, km"

@@ -1,7 +1,4 @@
-"""Is a prediction's doubt honest? Coverage, reliability and temperature.
-
-On NumPy: what is counted here has left the devices, one row an example.
-"""
+"""Calibration: coverage of regions, reliability of classes, temperature."""
 
 import numpy as np
 
@@ -9,7 +6,7 @@ NUM_BINS = 15
 
 
 def reliability_curve(confidence, correct, *, num_bins=NUM_BINS):
-  """How often answers are right, by how sure they are.
+  """Accuracy of answers by their confidence.
 
   Args:
     confidence: Probabilities of the answers given, in [0, 1], shape `[count]`.
@@ -42,9 +39,9 @@ def expected_calibration_error(confidence, correct, *, num_bins=NUM_BINS):
   """Mean over examples of |accuracy - confidence| of the example's bin.
 
   Args:
-    confidence: As of `reliability_curve`.
-    correct: Likewise.
-    num_bins: Likewise.
+    confidence: Probabilities of the answers given, in [0, 1], shape `[count]`.
+    correct: Whether each answer is right, shape `[count]`.
+    num_bins: Number of bins of confidence, equally wide.
 
   Returns:
     A float in [0, 1]; NaN of no example.
@@ -61,11 +58,11 @@ def expected_calibration_error(confidence, correct, *, num_bins=NUM_BINS):
 def coverage(level, masses):
   """Share of truths that lie in the credible region of each mass.
 
-  Honest doubt covers a share equal to the mass: less is over-confident, more
-  under-confident.
+  Calibrated regions cover a share equal to their mass: less is over-confident,
+  more under-confident.
 
   Args:
-    level: Credible levels of the truths, as of `mixture.credible_level`, shape
+    level: Credible levels of the truths, see `mixture.credible_level`, shape
       `[count]`.
     masses: Masses of regions in [0, 1], shape `[masses]`.
 

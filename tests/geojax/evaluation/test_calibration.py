@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from geojax import calibration
+from geojax.evaluation import calibration
 
 
 def test_reliability_counts_what_falls_into_a_bin():

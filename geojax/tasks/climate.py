@@ -1,0 +1,123 @@
+"""Which climate: fractions of a patch in the 31 Koppen-Geiger zones."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+
+from geojax import climate, encodings, losses, sphere
+from geojax.evaluation.metrics import CalibrationError, MacroF1, Metric
+from geojax.models import heads
+from geojax.tasks.task import Task, register
+
+
+def _equal(a, b):
+  return a == b
+
+
+def _pairs(a, b):
+  return np.stack([a, b], axis=-1).astype(np.float64)
+
+
+_OVER_LAND = ("climate_counts", "is_land")
+_ON_LAND = (
+  Metric(
+    name="climate_accuracy",
+    words=f"climate, {len(climate.ZONES)} zones",
+    higher_is_better=True,
+    columns=("zone", "zone_true"),
+    value=_equal,
+    where=_OVER_LAND,
+    headline=True,
+  ),
+  Metric(
+    name="climate_top3",
+    words="climate, in the 3 likeliest zones",
+    higher_is_better=True,
+    columns=("in_top3",),
+    where=_OVER_LAND,
+  ),
+  Metric(
+    name="climate_class_accuracy",
+    words=f"climate, {len(climate.CLASSES)} classes",
+    higher_is_better=True,
+    columns=("climate_class", "class_true"),
+    value=_equal,
+    where=_OVER_LAND,
+    headline=True,
+  ),
+  Metric(
+    name="climate_macro_f1",
+    words="climate, macro F1",
+    higher_is_better=True,
+    columns=("zone_true", "zone"),
+    value=_pairs,
+    where=_OVER_LAND,
+    reduction=MacroF1(len(climate.ZONES)),
+    headline=True,
+  ),
+  Metric(
+    name="climate_ece",
+    words="climate, calibration error",
+    columns=("confidence", "zone", "zone_true"),
+    value=lambda confidence, zone, true: _pairs(confidence, zone == true),
+    where=_OVER_LAND,
+    reduction=CalibrationError(),
+  ),
+)
+# Over all patches, open sea included, only in metrics.json.
+METRICS = _ON_LAND + tuple(
+  dataclasses.replace(
+    metric,
+    name=f"{metric.name}_with_sea",
+    words=f"{metric.words}, with sea",
+    where=("climate_counts",),
+    headline=False,
+    in_report=False,
+  )
+  for metric in _ON_LAND
+)
+
+
+@register("climate")
+def create(config, *, mesh=None) -> Task:
+  """Creates the task of a run's config; all patches of known climate count."""
+  del mesh
+  return Task(
+    name="climate",
+    head=heads.Linear(len(climate.ZONES)),
+    labels=("climate",),
+    target=lambda batch: batch["climate"],
+    counts=lambda batch: encodings.known_rows(batch)["climate"],
+    loss=functools.partial(
+      losses.climate_loss, fine_weight=config.loss.climate_fine_weight
+    ),
+    decode=lambda outputs: {"climate_probs": jax.nn.softmax(outputs, axis=-1)},
+    compare=_compare,
+    metrics=METRICS,
+    weight=losses.DEFAULT_WEIGHTS["climate"],
+    best_metric="climate_accuracy",
+  )
+
+
+def _compare(answers, target):
+  """Columns of shape `[batch]` of predicted and true zones.
+
+  `zone` and `zone_true`, the likeliest and the largest of the 31; `confidence`,
+  the likeliest zone's probability; `in_top3`, whether fewer than 3 others are
+  as likely as the true zone; `climate_class` and `class_true`, likeliest and
+  largest of the 6 sums.
+  """
+  xp, probs, target = sphere.as_floats(answers["climate_probs"], target)
+  zone_true = xp.argmax(target, axis=-1)
+  true_prob = xp.take_along_axis(probs, zone_true[..., None], axis=-1)
+  return {
+    "zone": xp.argmax(probs, axis=-1),
+    "zone_true": zone_true,
+    "confidence": xp.max(probs, axis=-1),
+    # Ties count against it: an answer of one zone alone has no second.
+    "in_top3": xp.sum(probs >= true_prob, axis=-1) <= 3,
+    "climate_class": xp.argmax(climate.class_fractions(probs), axis=-1),
+    "class_true": xp.argmax(climate.class_fractions(target), axis=-1),
+  }

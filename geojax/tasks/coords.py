@@ -1,0 +1,330 @@
+"""Where: a mixture of von Mises-Fisher distributions, or a regression."""
+
+import functools
+
+import jax
+import numpy as np
+
+from geojax import centers, encodings, losses, mixture, sphere
+from geojax.evaluation import calibration, distance
+from geojax.evaluation.metrics import Count, Median, Metric
+from geojax.models import heads
+from geojax.tasks.task import Task, register
+
+# Masses of the credible regions whose coverage and area are reported, in %.
+REGIONS_PERCENT = (50, 80, 95)
+REGIONS = tuple(percent / 100 for percent in REGIONS_PERCENT)
+# From four times as sure to four times as unsure, by steps of 8 %.
+TEMPERATURES = np.exp(np.linspace(-np.log(4), np.log(4), 37))
+
+# Enough to lay out centers by; reading every record would take longer than
+# the first steps.
+_PLACES_PER_CENTER = 40
+_COUNTS = ("coords_counts",)
+# Radii of the table printed after a run; metrics.json has more.
+_HEADLINE_KM = (1, 25, 200, 750, 2500)
+
+
+def _within(radius_km):
+  return lambda distance_km: distance_km <= radius_km
+
+
+_DISTANCE = {"columns": ("distance_km",), "where": _COUNTS}
+METRICS = (
+  Metric(
+    name="median_km",
+    words="median distance",
+    unit="km",
+    reduction=Median(),
+    headline=True,
+    **_DISTANCE,
+  ),
+  Metric(
+    name="mean_km",
+    words="mean distance",
+    unit="km",
+    headline=True,
+    **_DISTANCE,
+  ),
+  *(
+    Metric(
+      name=f"acc@{km}km",
+      words=f"share within {km} km",
+      higher_is_better=True,
+      value=_within(km),
+      headline=km in _HEADLINE_KM,
+      **_DISTANCE,
+    )
+    for km in distance.RADII_KM
+  ),
+  Metric(
+    name="geoscore",
+    words="GeoScore, 0 to 5000",
+    higher_is_better=True,
+    value=distance.geoscore,
+    headline=True,
+    **_DISTANCE,
+  ),
+  Metric(
+    name="count",
+    words="land patches",
+    higher_is_better=None,
+    reduction=Count(),
+    **_DISTANCE,
+  ),
+)
+# Of a mixture besides.
+DENSITY_METRICS = (
+  Metric(
+    name="nll_nats",
+    words="nll, nats; 0 is uniform",
+    columns=("nll_nats",),
+    where=_COUNTS,
+    headline=True,
+  ),
+  *(
+    Metric(
+      name=f"coverage@{percent}%",
+      words=f"truths in the {percent} % region",
+      columns=("credible_level",),
+      value=_within(mass),
+      where=_COUNTS,
+      higher_is_better=None,
+      final=True,
+    )
+    for percent, mass in zip(REGIONS_PERCENT, REGIONS, strict=True)
+  ),
+  *(
+    Metric(
+      name=f"area@{percent}%_km2",
+      words=f"median area of the {percent} % region",
+      unit="km²",
+      columns=("area_km2",),
+      value=functools.partial(np.take, indices=i, axis=1),
+      where=_COUNTS,
+      reduction=Median(),
+      final=True,
+    )
+    for i, percent in enumerate(REGIONS_PERCENT)
+  ),
+)
+
+
+@register("coords")
+def create(config, *, mesh=None) -> Task:
+  """Creates the task of a run's config.
+
+  Land patches of known place count. `config.loss.coords` chooses a mixture or a
+  regression of the encoded coordinates.
+  """
+  common = {
+    "name": "coords",
+    "labels": ("coords",),
+    "target": lambda batch: batch["coords"],
+    "counts": lambda batch: encodings.known_rows(batch)["coords"],
+    "compare": _compare,
+    "weight": losses.DEFAULT_WEIGHTS["coords"],
+  }
+  if config.loss.coords == "mse":
+    return Task(
+      head=heads.Linear(3, sigmoid=True),
+      loss=losses.squared_error,
+      decode=lambda outputs: {"place": encodings.coordinates_to_unit(outputs)},
+      metrics=METRICS,
+      best_metric="median_km",
+      **common,
+    )
+  options = config.mixture
+  return Task(
+    head=heads.Mixture(
+      options.num_centers,
+      log_kappa=options.log_kappa,
+      chunk_size=options.chunk_size,
+    ),
+    loss=functools.partial(_loss, chunk_size=options.chunk_size, mesh=mesh),
+    decode=functools.partial(_decode, options=options),
+    score=functools.partial(_score, options=options),
+    metrics=METRICS + DENSITY_METRICS,
+    # A proper score, which few patches judge with less noise than a median.
+    best_metric="nll_nats",
+    on_request=(
+      *("logits", "log_prob_by_temperature"),
+      *(f"place_{name}" for name in make_decoders(options)),
+    ),
+    fit_columns=("log_prob_by_temperature", "coords_counts"),
+    fit=fit_temperature,
+    initialize=functools.partial(lay_out_centers, config),
+    learning_rates={
+      "mu": options.centers_learning_rate,
+      "log_kappa": options.log_kappa_learning_rate,
+    },
+    constrain=_on_sphere if options.centers_learning_rate else lambda x: x,
+    **common,
+  )
+
+
+def make_decoders(options):
+  """Makes the decoders of a mixture, by their name in a config.
+
+  Args:
+    options: The `mixture` part of a config.
+
+  Returns:
+    Functions of `logits`, `mu` and `log_kappa` to unit vectors `[batch, 3]`.
+  """
+  blur_rad = options.mode_blur_km / sphere.EARTH_RADIUS_KM
+  return {
+    "largest": lambda logits, mu, log_kappa: mixture.decode_largest(logits, mu),
+    "mode": functools.partial(mixture.decode_mode, blur_rad=blur_rad),
+    "least_expected_distance": lambda logits, mu, log_kappa: (
+      mixture.decode_least_expected_distance(logits, mu)
+    ),
+  }
+
+
+def fit_temperature(table):
+  """Finds the temperature of a mixture's least nll.
+
+  Args:
+    table: `log_prob_by_temperature` `[count, temperatures]` and
+      `coords_counts` `[count]`.
+
+  Returns:
+    `temperature`, a scalar; `nll_nats`, the mean at each of `TEMPERATURES`.
+  """
+  log_prob = table["log_prob_by_temperature"][table["coords_counts"]]
+  nll = losses.relative_nll(log_prob.mean(axis=0, dtype=np.float64))
+  temperature = calibration.best_temperature(TEMPERATURES, nll)
+  return {"temperature": np.float32(temperature), "nll_nats": nll}
+
+
+def lay_out_centers(config, read_labels):
+  """Lays out the centers of a new run's mixture.
+
+  Args:
+    config: The run's config.
+    read_labels: Function of a number of train records that returns their
+      labels, evenly out of the split.
+
+  Returns:
+    `mu`, unit vectors `[centers, 3]`, and `log_kappa`, `[centers]`.
+
+  Raises:
+    ValueError: The places of the train split are too few for the config.
+  """
+  options = config.mixture
+  labels = read_labels(_PLACES_PER_CENTER * options.num_centers)
+  land = labels["coords"][encodings.known_rows(labels)["coords"]]
+  try:
+    mu, by_spacing = centers.initialize(
+      options.centers,
+      encodings.coordinates_to_unit(land),
+      options.num_centers,
+      seed=config.seed,
+      min_distance_km=options.min_distance_km,
+      mass=options.spacing_mass or 0.5,
+    )
+  except ValueError as error:
+    keys = ["config.mixture.num_centers"]
+    if options.centers == "train_subset":
+      keys.append("config.mixture.min_distance_km")
+    raise ValueError(
+      f"{' or '.join(keys)} does not fit {config.data.name}: {error}"
+    ) from error
+  if options.spacing_mass:
+    return {"mu": mu, "log_kappa": by_spacing}
+  return {"mu": mu}
+
+
+def _loss(outputs, target, *, chunk_size, mesh):
+  """Nll relative to uniform, of logits or of the features of a fused head."""
+  mu, log_kappa = outputs["mu"], outputs["log_kappa"]
+  if not chunk_size:
+    return losses.make_mixture_loss(mu, log_kappa)(outputs["logits"], target)
+  by_center = (outputs["kernel"], outputs["bias"], mu, log_kappa)
+
+  def fused(features, target, *by_center, axis_name=None):
+    loss = losses.make_fused_mixture_loss(
+      *by_center, chunk_size=chunk_size, axis_name=axis_name
+    )
+    return loss(features, target)
+
+  if mesh is not None and mesh.shape["model"] > 1:
+    # Chunks are slices of what a device holds: the compiler, left alone, would
+    # gather all centers on every device first.
+    spec = jax.sharding.PartitionSpec
+    rows = spec("data")
+    fused = jax.shard_map(
+      functools.partial(fused, axis_name="model"),
+      mesh=mesh,
+      in_specs=(rows, rows, spec(None, "model"), *[spec("model")] * 3),
+      out_specs=rows,
+    )
+  return fused(outputs["features"], target, *by_center)
+
+
+def _components(outputs):
+  return {name: outputs[name] for name in ("mu", "log_kappa")}
+
+
+def _decode(outputs, *, options):
+  """`place` by the config's decoder, `place_<decoder>` by each, `logits`."""
+  logits = outputs["logits"] / options.temperature
+  places = {
+    name: decode(logits, **_components(outputs))
+    for name, decode in make_decoders(options).items()
+  }
+  return {
+    "place": places[options.decoder],
+    **{f"place_{name}": place for name, place in places.items()},
+    "logits": logits,
+  }
+
+
+def _score(outputs, target, fitted, *, options):
+  """Densities and credible levels of the true places, and regions' areas.
+
+  `log_prob`, `nll_nats` and `credible_level`, each `[batch]`, and `area_km2`
+  `[batch, regions]` at the config's temperature; the last three as `fitted_...`
+  at the one that was fitted; `log_prob_by_temperature`.
+  """
+  components = _components(outputs)
+  x = encodings.coordinates_to_unit(target)
+
+  def at(temperature):
+    return mixture.log_prob(x, outputs["logits"] / temperature, **components)
+
+  def columns(temperature, prefix=""):
+    level, _, area_sr = mixture.credible_regions(
+      x, outputs["logits"] / temperature, **components, masses=REGIONS
+    )
+    log_prob = at(temperature)
+    return {
+      f"{prefix}nll_nats": losses.relative_nll(log_prob),
+      f"{prefix}credible_level": level,
+      f"{prefix}area_km2": area_sr * sphere.EARTH_RADIUS_KM**2,
+    }
+
+  found = columns(options.temperature)
+  found["log_prob_by_temperature"] = jax.lax.map(
+    at, TEMPERATURES.astype(np.float32)
+  ).T
+  if fitted is not None:
+    found |= columns(fitted["temperature"], "fitted_")
+  return found
+
+
+def _compare(answers, target):
+  """`place_true`, `distance_km`, and `nll_nats` of a `log_prob`, if given."""
+  place_true = encodings.coordinates_to_unit(target)
+  found = {
+    "place_true": place_true,
+    "distance_km": sphere.great_circle_km(answers["place"], place_true),
+  }
+  if "log_prob" in answers:
+    found["nll_nats"] = losses.relative_nll(answers["log_prob"])
+  return found
+
+
+def _on_sphere(params):
+  return {**params, "mu": mixture.normalize_centers(params["mu"])}

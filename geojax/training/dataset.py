@@ -1,0 +1,272 @@
+"""Built data sets: their splits, labels and records, read without TensorFlow.
+
+`Dataset` describes a data set and opens its splits; `Records` reads records of
+a split by position.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+import tensorflow_datasets as tfds
+from tensorflow_datasets.proto import tf_example_pb2
+
+from geojax import encodings
+from geojax.training import shards
+from geojax.training.errors import DatasetError
+
+SPLITS = ("train", "validation", "test")
+
+# The one feature that held all of `encodings.LABELS` in an earlier layout of
+# records. Their `date` is text: when the patch was acquired.
+_JOINED = "label"
+# Numbers of a record that locate it.
+_PLACE = ("lat", "lon", "row", "col")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+  """A built data set.
+
+  Attributes:
+    builder: The TFDS builder, read from disk.
+    image_shape: `(patch, patch, bands)`.
+    bands: A name for each band.
+    offset: Raw value of each band that is scaled to 0, shape `[bands]`.
+    divisor: Raw difference of each band that is scaled to 1, shape `[bands]`.
+  """
+
+  builder: tfds.core.DatasetBuilder
+  image_shape: tuple[int, int, int]
+  bands: tuple[str, ...]
+  offset: np.ndarray
+  divisor: np.ndarray
+
+  @property
+  def label_names(self) -> tuple[str, ...]:
+    """Labels of a record: `encodings.LABELS` and other numbers or vectors."""
+    features = self.builder.info.features
+    found = {
+      name
+      for name, feature in features.items()
+      if len(feature.shape) <= 1
+      and np.issubdtype(feature.np_dtype, np.number)
+      and name not in (_JOINED, *_PLACE)
+    }
+    if _JOINED in features:
+      found |= encodings.LABELS.keys()
+    geographic = [name for name in encodings.LABELS if name in found]
+    return (*geographic, *sorted(found - encodings.LABELS.keys()))
+
+  def source(self, split: str, names=None) -> "Records":
+    """Opens a split.
+
+    Args:
+      split: "train", "validation" or "test".
+      names: Labels to read, some of `label_names`; None reads those of
+        `encodings.LABELS` that the data set has.
+
+    Returns:
+      Its `Records`, of `image` and the labels.
+
+    Raises:
+      DatasetError: The data set has no such label, no such split, or no record
+        in it.
+    """
+    return self._open(split, ("image", *self._labels(names)))
+
+  def positions(self, split: str, at_most: int | None = None) -> range:
+    """Positions in a split, spread evenly.
+
+    Args:
+      split: See `source`.
+      at_most: The largest number of positions; None for all.
+
+    Returns:
+      Every n-th position, with the least n that gives no more than `at_most`.
+
+    Raises:
+      DatasetError: See `source`.
+    """
+    count = self._check(split).num_examples
+    return range(0, count, 1 if at_most is None else -(-count // at_most))
+
+  def read_labels(self, split: str, at_most: int | None = None):
+    """Reads the labels of a split, but no images.
+
+    Args:
+      split: See `source`.
+      at_most: Read no more than so many records, spread evenly; None reads all.
+
+    Returns:
+      Arrays by name, those of `encodings.LABELS` that the data set has, each
+      float32, `[count, numbers]`, in the order of the split.
+
+    Raises:
+      DatasetError: See `source`.
+    """
+    records = self._open(split, self._labels(None))
+    wanted = self.positions(split, at_most)
+    return concatenate(
+      records.read(wanted[start : start + 1024])
+      for start in range(0, len(wanted), 1024)
+    )
+
+  def check_splits(self) -> None:
+    """Checks that every split a run needs holds records.
+
+    Raises:
+      DatasetError: One does not; says how to build it.
+    """
+    missing = [name for name in SPLITS if name not in self._filled()]
+    if missing:
+      raise DatasetError(
+        f"{self.builder.data_path} has no records in {', '.join(missing)}: a"
+        " run trains on train, is watched on validation and ends on test. Build"
+        " with --validation and --test above 0, and from more tiles or with a"
+        " smaller --block_deg where too few places are left for them"
+      )
+
+  def _filled(self):
+    """Names of the splits that hold records."""
+    splits = self.builder.info.splits
+    return [name for name in splits if splits[name].num_examples]
+
+  def _check(self, split):
+    """TFDS's description of a split that holds records."""
+    if split not in self._filled():
+      raise DatasetError(
+        f"{self.builder.data_path} has no records in split {split!r}; it has"
+        f" {', '.join(self._filled())}"
+      )
+    return self.builder.info.splits[split]
+
+  def _labels(self, names):
+    known = self.label_names
+    if names is None:
+      return [name for name in known if name in encodings.LABELS]
+    if unknown := [name for name in names if name not in known]:
+      raise DatasetError(
+        f"{self.builder.data_path} has no label {', '.join(unknown)}; it has"
+        f" {', '.join(known)}"
+      )
+    return names
+
+  def _open(self, split, names):
+    # The data source of TFDS decodes every feature, and starts threads for each
+    # batch: it takes about twice as long as to read the shards and to let the
+    # wanted features decode their own bytes.
+    known = self.builder.info.features
+    features = {
+      name: known[name]
+      for name in (
+        _JOINED if _JOINED in known and name in encodings.LABELS else name
+        for name in names
+      )
+    }
+
+    def decode(encoded):
+      stored = tf_example_pb2.Example.FromString(encoded).features.feature
+      found = {
+        name: _value(stored[name], feature)
+        for name, feature in features.items()
+      }
+      if _JOINED in found:
+        found |= encodings.split_label(found[_JOINED])
+      return {name: found[name] for name in names}
+
+    files = self._check(split).file_instructions
+    return Records(shards.Shards(files), decode)
+
+
+def _value(stored, feature):
+  """Decodes a feature of a record, which holds bytes or plain numbers."""
+  kind = stored.WhichOneof("kind")
+  numbers = getattr(stored, kind).value
+  if kind == "bytes_list":
+    return feature.decode_example_np(numbers[0])
+  return np.array(numbers, feature.np_dtype).reshape(feature.shape)
+
+
+class Records:
+  """Records at random: one by one, or faster, some together.
+
+  `Dataset.source` makes them.
+  """
+
+  def __init__(self, encoded, decode):
+    self._encoded, self._decode = encoded, decode
+
+  def __len__(self):
+    return len(self._encoded)
+
+  def __getitem__(self, index: int) -> dict[str, np.ndarray]:
+    return {name: value[0] for name, value in self.read([index]).items()}
+
+  def read(self, indices) -> dict[str, np.ndarray]:
+    """Reads records, by ArrayRecord's own threads.
+
+    Args:
+      indices: Positions in the split, in any order, any of them repeatedly.
+
+    Returns:
+      Arrays by name with a leading axis of records, in the order asked for.
+    """
+    records = [self._decode(encoded) for encoded in self._encoded.read(indices)]
+    return {
+      name: np.stack([record[name] for record in records])
+      for name in records[0]
+    }
+
+
+def concatenate(batches) -> dict[str, np.ndarray]:
+  """Joins dicts of arrays along the arrays' first axis."""
+  batches = list(batches)
+  return {
+    name: np.concatenate([batch[name] for batch in batches])
+    for name in batches[0]
+  }
+
+
+def open_dataset(data_dir: str, name: str) -> Dataset:
+  """Opens a data set that `python -m data_prep.build` has built.
+
+  Args:
+    data_dir: Folder given to the builder as `--output`.
+    name: `<builder>/<config>`, such as "geo_tiles/earth".
+
+  Returns:
+    The newest built version.
+
+  Raises:
+    DatasetError: It is not there, or only half there.
+  """
+  folder = pathlib.Path(data_dir) / name
+  versions = sorted(
+    (path for path in folder.glob("*.*.*") if path.name[0].isdigit()),
+    key=lambda path: [int(part) for part in path.name.split(".")],
+  )
+  if not versions:
+    built = sorted(
+      {
+        path.parent.relative_to(data_dir).as_posix()
+        for path in pathlib.Path(data_dir).glob("*/*/[0-9]*.*.*")
+      }
+    )
+    raise DatasetError(
+      f"config.data.name: {name} is not built in config.data.dir, {data_dir}"
+      + (f", but {', '.join(built)} is" if built else "")
+      + "; build it with: python -m data_prep.build"
+      f" --config={name.split('/')[-1]} --output={data_dir}"
+      " (and --source=DIR where the tiles are your own)"
+    )
+  builder = tfds.builder_from_directory(str(versions[-1]))
+  metadata = builder.info.metadata
+  scale = np.asarray(metadata["scale"], np.float32)
+  return Dataset(
+    builder=builder,
+    image_shape=tuple(builder.info.features["image"].shape),
+    bands=tuple(metadata["bands"]),
+    offset=scale[:, 0],
+    divisor=scale[:, 1],
+  )

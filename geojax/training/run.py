@@ -1,0 +1,76 @@
+"""A trained run: its config, tasks, data and state."""
+
+import dataclasses
+import pathlib
+
+import jax
+
+from geojax import tasks
+from geojax.training import config as config_lib
+from geojax.training import dataset as dataset_lib
+from geojax.training import restore, sharding
+from geojax.training import state as state_lib
+from geojax.training import workdir as workdir_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A trained run.
+
+  Attributes:
+    config: Its config.
+    tasks: What its model is asked.
+    mesh: Its devices.
+    dataset: The data set it was trained on.
+    state: Its state at some checkpoint.
+    best_step: The step that was best on validation so far, by
+      `config.best_metric`; 0 before the first evaluation.
+  """
+
+  config: object
+  tasks: tuple[tasks.Task, ...]
+  mesh: jax.sharding.Mesh
+  dataset: dataset_lib.Dataset
+  state: state_lib.TrainState
+  best_step: int
+
+  @property
+  def described_step(self) -> str:
+    """Which checkpoint this is, in words."""
+    step = int(self.state.step)
+    if step == self.best_step:
+      name = tasks.best_metric(self.tasks, self.config.best_metric).name
+      return f"step {step:,}, best {name} on validation"
+    return f"step {step:,}, not the best on validation"
+
+
+def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
+  """Loads a run from its workdir.
+
+  Args:
+    workdir: Folder of the run.
+    last: Whether to load the newest checkpoint instead of the one that was best
+      on validation, by `config.best_metric`.
+
+  Returns:
+    The run.
+
+  Raises:
+    ConfigError: There is no run in the workdir.
+    DatasetError: The run's data set is not on disk.
+    CheckpointError: The checkpoint cannot be read.
+  """
+  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
+  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  mesh = sharding.create_mesh(config.model_devices)
+  state, best_step = restore.restore_state(
+    config, workdir, dataset.image_shape, mesh, last=last
+  )
+  return Run(
+    config=config,
+    tasks=tasks.create_tasks(config, mesh=mesh),
+    mesh=mesh,
+    dataset=dataset,
+    state=state,
+    best_step=best_step,
+  )

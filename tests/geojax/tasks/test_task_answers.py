@@ -1,0 +1,172 @@
+"""What tasks make of outputs: answers, scores, temperature, parameters."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from task_samples import LAND, SEA, create, make_labels, make_outputs
+
+from geojax import encodings, losses, mixture, sphere
+from geojax.tasks import coords
+
+
+def test_regressions_and_zones_are_decoded():
+  task_list = create(coords="mse")
+  outputs = make_outputs(task_list, 5)
+  answers = {}
+  for task in task_list:
+    answers |= jax.jit(task.decode)(outputs[task.name])
+    assert task.score(outputs[task.name], None, None) == {}
+  lat, lon = encodings.decode_coordinates(outputs["coords"])
+  np.testing.assert_allclose(
+    answers["place"], sphere.latlon_to_unit(lat, lon), atol=1e-6
+  )
+  odds = np.exp(outputs["climate"])
+  np.testing.assert_allclose(
+    answers["climate_probs"], odds / odds.sum(axis=1, keepdims=True), rtol=1e-5
+  )
+  turn = np.arctan2(*(2 * np.float64(outputs["date"]) - 1).T)
+  np.testing.assert_allclose(
+    answers["day"], turn * 365 / (2 * np.pi) % 365, rtol=1e-4
+  )
+  np.testing.assert_allclose(answers["date_mean"], 2 * outputs["date"] - 1)
+
+
+def test_a_mixture_is_decoded_at_its_temperature():
+  outputs = make_outputs(create(["coords"]), 6)["coords"]
+  mu, log_kappa = outputs["mu"], outputs["log_kappa"]
+  places = {}
+  for temperature, decoder in [
+    (2.0, "largest"),
+    (2.0, "mode"),
+    (0.3, "least_expected_distance"),
+  ]:
+    (task,) = create(["coords"], decoder=decoder, temperature=temperature)
+    answers = jax.jit(task.decode)(outputs)
+    logits = outputs["logits"] / temperature
+    np.testing.assert_allclose(answers["logits"], logits, rtol=1e-6)
+    expected = {
+      "largest": mu[logits.argmax(axis=1)],
+      "mode": jax.jit(mixture.decode_mode)(logits, mu, log_kappa),
+      "least_expected_distance": jax.jit(
+        mixture.decode_least_expected_distance
+      )(logits, mu),
+    }
+    np.testing.assert_array_equal(answers["place"], answers[f"place_{decoder}"])
+    for name, place in expected.items():
+      found = places[name, temperature] = answers[f"place_{name}"]
+      np.testing.assert_allclose(found, place, atol=1e-5)
+  for name in ("mode", "least_expected_distance"):
+    assert np.abs(places[name, 2.0] - places[name, 0.3]).max() > 1e-3, name
+
+
+def test_scores_of_a_mixture():
+  (task,) = create(["coords"], temperature=2.0)
+  outputs = make_outputs([task], 6)["coords"]
+  target = make_labels([LAND] * 6)["coords"]
+  x = encodings.coordinates_to_unit(target)
+  score, log_prob = jax.jit(task.score), jax.jit(mixture.log_prob)
+  regions = jax.jit(
+    functools.partial(mixture.credible_regions, masses=(0.5, 0.8, 0.95))
+  )
+  found = score(outputs, target, None)
+  fitted = score(outputs, target, {"temperature": np.float32(0.5)})
+  for columns, prefix, temperature in [
+    (found, "", 2.0),
+    (fitted, "", 2.0),
+    (fitted, "fitted_", 0.5),
+  ]:
+    scaled = outputs | {"logits": outputs["logits"] / temperature}
+    nll = losses.relative_nll(log_prob(x, **scaled))
+    level, _, area_sr = regions(x, **scaled)
+    area_km2 = area_sr * 6371.0088**2
+    for name, expected in [
+      ("nll_nats", nll),
+      ("credible_level", level),
+      ("area_km2", area_km2),
+    ]:
+      value = columns[prefix + name]
+      np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)
+  by_temperature = found["log_prob_by_temperature"]
+  for i in (0, 18, 36):
+    temperature = 4.0 ** ((i - 18) / 18)
+    assert coords.TEMPERATURES[i] == pytest.approx(temperature)
+    scaled = outputs | {"logits": outputs["logits"] / temperature}
+    expected = log_prob(x, **scaled)
+    np.testing.assert_allclose(by_temperature[:, i], expected, rtol=1e-4)
+  assert set(task.on_request) == {
+    *("logits", "log_prob_by_temperature"),
+    *("place_largest", "place_mode", "place_least_expected_distance"),
+  }
+  assert set(task.fit_columns) == {"log_prob_by_temperature", "coords_counts"}
+
+
+def test_fit_recovers_the_temperature_of_land_at_known_places():
+  rng = np.random.default_rng(0)
+  num, true = 3000, 1.7
+  (task,) = create(["coords"])
+  outputs = make_outputs([task], 1)["coords"]
+  logits = rng.normal(scale=3, size=(num, 12)).astype(np.float32)
+  odds = np.exp(logits / true)
+  share = np.cumsum(odds / odds.sum(axis=1, keepdims=True), axis=1)
+  drawn = np.sum(rng.random((num, 1)) > share[:, :-1], axis=1)
+  # Concentrated enough for a place to be its center.
+  target = encodings.encode_coordinates(
+    *sphere.unit_to_latlon(np.float64(outputs["mu"])[drawn])
+  )
+  target[::3] = np.nan
+  outputs = {**outputs, "logits": logits}
+  table = jax.jit(task.score)(outputs, target, None)
+  table = {
+    "log_prob_by_temperature": np.asarray(table["log_prob_by_temperature"]),
+    "coords_counts": np.arange(num) % 3 > 0,
+  }
+  found = task.fit(table)
+  assert found["temperature"] == pytest.approx(true, rel=0.1)
+  assert found["nll_nats"].shape == coords.TEMPERATURES.shape
+  rows = table["log_prob_by_temperature"][table["coords_counts"]]
+  np.testing.assert_allclose(
+    found["nll_nats"], -np.log(4 * np.pi) - rows.mean(axis=0), rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize("spacing_mass", [0.0, 0.5])
+def test_centers_are_laid_out_by_land_at_known_places(spacing_mass):
+  (task,) = create(
+    ["coords"], num_centers=4, min_distance_km=1, spacing_mass=spacing_mass
+  )
+  labels = make_labels([LAND] * 8 + [SEA] * 30)
+  labels["coords"][:2] = np.nan
+  asked = []
+
+  def read_labels(num_records):
+    asked.append(num_records)
+    return labels
+
+  found = task.initialize(read_labels)
+  assert asked == [160]
+  assert set(found) == {"mu", "log_kappa"} if spacing_mass else {"mu"}
+  land = encodings.coordinates_to_unit(labels["coords"][2:8])
+  nearest = sphere.great_circle_km(found["mu"][:, None], land).argmin(axis=1)
+  assert len(set(nearest.tolist())) == 4
+  np.testing.assert_allclose(found["mu"], land[nearest], atol=1e-6)
+  labels["coords"][:6] = np.nan
+  both = "config.mixture.num_centers or config.mixture.min_distance_km"
+  with pytest.raises(ValueError, match=f"{both} does not fit geo_tiles/earth"):
+    task.initialize(read_labels)
+
+
+def test_centers_stay_on_the_sphere_and_have_their_own_rates():
+  (task,) = create(
+    ["coords"], centers_learning_rate=0.1, log_kappa_learning_rate=0.2
+  )
+  assert task.learning_rates == {"mu": 0.1, "log_kappa": 0.2}
+  outputs = make_outputs([task], 1)["coords"]
+  params = {"mu": 1.3 * outputs["mu"], "log_kappa": outputs["log_kappa"] + 3}
+  found = jax.jit(task.constrain)(params)
+  np.testing.assert_allclose(found["mu"], outputs["mu"], atol=1e-6)
+  np.testing.assert_array_equal(found["log_kappa"], params["log_kappa"])
+  (fixed,) = create(["coords"])
+  assert fixed.learning_rates == {"mu": 0, "log_kappa": 0}
+  assert fixed.constrain(params) is params
