@@ -6,6 +6,7 @@ import os
 import pathlib
 import sys
 
+import jax
 from absl import app, logging
 
 from geojax.training import compilation
@@ -14,6 +15,8 @@ from geojax.training.errors import Interrupted, TrainingError
 # Constants of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 2**22
+# The event of JAX that reports how long the compiler took.
+_COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 @contextlib.contextmanager
@@ -45,16 +48,21 @@ def running(argv):
 
 
 def keep_freed_memory_low() -> None:
-  """Makes glibc return freed arrays of over 4 MiB to the system at once.
+  """Makes glibc return freed memory to the system.
 
   By default, glibc comes to keep arrays of up to 32 MiB in a heap for each
   thread, and the memory of a long run grows (`experiments.benchmarks.soak`).
-  Smaller arrays are kept, because new pages take ten times as long as scaling
-  and flipping a batch of 2.5 MiB (`experiments.benchmarks.pipeline`). No effect
-  without `mallopt`; `GLIBC_TUNABLES` takes precedence.
+  Arrays of over 4 MiB are returned at once; smaller ones are kept, because new
+  pages take ten times as long as scaling and flipping a batch of 2.5 MiB
+  (`experiments.benchmarks.pipeline`). `GLIBC_TUNABLES` takes precedence.
+
+  The compiler frees hundreds of MiB in small blocks: they are returned after
+  each compilation that takes a second or more.
+
+  No effect on systems without glibc.
   """
-  mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-  if sys.platform != "linux" or mallopt is None:
+  libc = ctypes.CDLL(None)
+  if sys.platform != "linux" or not hasattr(libc, "mallopt"):
     return
   set_by_user = os.environ.get("GLIBC_TUNABLES", "")
   for name, parameter in (
@@ -62,4 +70,10 @@ def keep_freed_memory_low() -> None:
     ("glibc.malloc.trim_threshold", _M_TRIM_THRESHOLD),
   ):
     if name not in set_by_user:
-      mallopt(parameter, _KEPT_BYTES)
+      libc.mallopt(parameter, _KEPT_BYTES)
+
+  def trim(event, seconds, **_):
+    if event == _COMPILED and seconds >= 1:
+      libc.malloc_trim(0)
+
+  jax.monitoring.register_event_duration_secs_listener(trim)

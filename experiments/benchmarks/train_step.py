@@ -2,28 +2,28 @@
 
   python -m experiments.benchmarks.train_step [--sizes atto nano] [--rounds 9]
 
-Forward, backward and AdamW, float32, 10 bands and 36 outputs, from the same
-weights on the same batch; losses must agree. PyTorch (extra `[bench]`) runs
-eagerly, channels-last and contiguous, and by torch.compile where that works.
-Both sides have glibc's huge pages where GLIBC_TUNABLES=glibc.malloc.hugetlb=1
-is in the environment; geojax is compiled with `compilation.options()`.
+The step is that of `train_step_forms`; losses must agree. PyTorch (extra
+`[bench]`) runs eagerly, channels-last and contiguous, and by torch.compile
+where that works. Both sides have glibc's huge pages where
+GLIBC_TUNABLES=glibc.malloc.hugetlb=1 is in the environment; geojax is compiled
+with `compilation.options()`.
 
-Each form lives in a process of its own. They take turns of three steps, so that
-whatever else the machine does falls on all of them alike; one more step, before
-those, is not counted: it pays for memory that the system took away while the
-others had their turns. Columns: median and
-least time of a step; both over those of PyTorch's fastest form; the share of
-the arithmetic peak, in FLOPs of the native convolutions, at the least time;
-growth of the resident size since before the model was made, at its peak over
-the steps; seconds until the first step was done beyond a step's time. The peak
-is what a large float32 matrix product reaches in the same processes.
+Each form runs in a process of its own. They take turns of three steps, so that
+other work on the machine slows all of them alike; one more step before those is
+not counted, because it pays for memory that the system took away during the
+others' turns. Columns: median and least time of a step; both over those of
+PyTorch's fastest form; the share of the arithmetic peak, in FLOPs of the native
+convolutions, at the least time; growth of the resident size since before the
+model was made, at its peak over the steps; seconds until the first step was
+done beyond a step's time. The peak is what a large float32 matrix product
+reaches in the same processes. `experiments.benchmarks.memory` prints what the
+memory of geojax's step consists of.
 """
 
 import argparse
 import json
 import math
 import os
-import pathlib
 import statistics
 import subprocess
 import sys
@@ -33,13 +33,9 @@ import time
 import numpy as np
 
 from experiments import command
+from experiments.benchmarks import memory
+from experiments.benchmarks import train_step_forms as forms
 
-FORMS = "geojax", "torch channels-last", "torch contiguous", "torch compile"
-# Batch and side of the images.
-BATCHES = {"atto": (8, 64), "nano": (4, 128)}
-BANDS, OUTPUTS = 10, 36
-LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.01
-_MATRIX = 2048
 _STEPS_A_TURN = 3
 # How near one loss is to another, relatively.
 _AGREEMENT = 1e-4
@@ -51,7 +47,7 @@ def count_flops(depths, widths, side: int) -> tuple[int, int]:
   Those of matrix products and native convolutions. Backward each of them takes
   twice the forward ones, but for the first layers: images need no gradient.
   """
-  multiplied, first, channels = 0, 0, BANDS
+  multiplied, first, channels = 0, 0, forms.BANDS
   for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
     pixels = (side >> stage) ** 2
     # The stem is a block more in the first stage.
@@ -64,154 +60,8 @@ def count_flops(depths, widths, side: int) -> tuple[int, int]:
       # Squeeze and excitation.
       multiplied += 2 * width * (width // 16)
       channels = width
-  multiplied += channels * OUTPUTS
+  multiplied += channels * forms.OUTPUTS
   return 2 * multiplied, 2 * (3 * multiplied - first)
-
-
-def make_batch(batch, side):
-  """Images and targets from one seed."""
-  rng = np.random.default_rng(0)
-  images = rng.normal(size=(batch, side, side, BANDS))
-  targets = rng.uniform(size=(batch, OUTPUTS))
-  return np.float32(images), np.float32(targets)
-
-
-def write_weights(size, path):
-  """Writes weights by PyTorch's names, for all forms to begin with."""
-  import torch
-
-  torch.manual_seed(0)
-  weights = _make_torch_model(size).state_dict()
-  np.savez(path, **{key: value.numpy() for key, value in weights.items()})
-
-
-def _make_torch_model(size):
-  from experiments.benchmarks import torch_models
-
-  return torch_models.CoreEncoder(
-    bands=BANDS,
-    num_outputs=OUTPUTS,
-    excitation="gate",
-    **torch_models.depths_and_widths(size),
-  )
-
-
-def _make_jax_model(size):
-  from geojax.models import core, heads
-
-  depths, widths = core.SIZES[size]
-  return heads.MultiTaskModel(
-    core.CoreEncoder(depths, widths),
-    {
-      "coords": heads.Linear(3, sigmoid=True),
-      "climate": heads.Linear(31),
-      "date": heads.Linear(2, sigmoid=True),
-    },
-  )
-
-
-def make_jax_run(size, weights):
-  """A function that does one step and returns the loss."""
-  import functools
-
-  import jax
-  import jax.numpy as jnp
-  import optax
-
-  from geojax.models import convert
-  from geojax.training import compilation
-
-  model = _make_jax_model(size)
-  images, targets = map(jnp.asarray, make_batch(*BATCHES[size]))
-  variables = jax.eval_shape(model.init, jax.random.key(0), images)
-  variables = convert.from_pytorch(weights, variables)
-  optimizer = optax.adamw(LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-  state = [variables["params"], variables["batch_stats"]]
-  state.append(optimizer.init(state[0]))
-
-  @functools.partial(
-    jax.jit,
-    donate_argnums=(0, 1, 2),
-    compiler_options=compilation.options(),
-  )
-  def step(params, statistics, slots, images, targets):
-    def loss_fn(params):
-      outputs, updates = model.apply(
-        {"params": params, "batch_stats": statistics},
-        images,
-        train=True,
-        mutable=["batch_stats"],
-      )
-      outputs = [outputs[name] for name in ("climate", "coords", "date")]
-      outputs = jnp.concatenate(outputs, axis=-1)
-      loss = jnp.mean(jnp.square(outputs - targets))
-      return loss, updates["batch_stats"]
-
-    grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-    (loss, statistics), grads = grad_fn(params)
-    updates, slots = optimizer.update(grads, slots, params)
-    return optax.apply_updates(params, updates), statistics, slots, loss
-
-  def run():
-    *state[:], loss = step(*state, images, targets)
-    jax.block_until_ready(state)
-    return float(loss)
-
-  return run
-
-
-def make_torch_run(form, size, weights):
-  """The same in PyTorch."""
-  import torch
-
-  model = _make_torch_model(size)
-  weights = {key: torch.from_numpy(weights[key]) for key in weights}
-  model.load_state_dict(weights)
-  images, targets = map(torch.from_numpy, make_batch(*BATCHES[size]))
-  layout = torch.channels_last
-  if form == "torch contiguous":
-    layout = torch.contiguous_format
-  model = model.to(memory_format=layout)
-  images = images.permute(0, 3, 1, 2).contiguous(memory_format=layout)
-  optimizer = torch.optim.AdamW(
-    model.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY, fused=True
-  )
-  apply = torch.compile(model) if form == "torch compile" else model
-
-  def run():
-    optimizer.zero_grad()
-    outputs = apply(images)
-    outputs = torch.cat([outputs[:, :31], outputs[:, 31:].sigmoid()], dim=1)
-    loss = (outputs - targets).square().mean()
-    loss.backward()
-    optimizer.step()
-    return float(loss.detach())
-
-  return run
-
-
-def make_product(form):
-  """A function that multiplies two large float32 matrices."""
-  values = np.random.default_rng(0).normal(size=(2, _MATRIX, _MATRIX))
-  values = np.float32(values)
-  if form != "geojax":
-    import torch
-
-    left, right = torch.from_numpy(values)
-    return lambda: left @ right
-  import jax
-
-  left, right = jax.numpy.asarray(values)
-  product = jax.jit(jax.numpy.matmul)
-  return lambda: product(left, right).block_until_ready()
-
-
-def resident_mib(peak=False):
-  """Resident size of this process in MiB, now or at its peak."""
-  name = "VmHWM:" if peak else "VmRSS:"
-  lines = pathlib.Path("/proc/self/status").read_text().splitlines()
-  (line,) = [line for line in lines if line.startswith(name)]
-  return int(line.split()[1]) / 1024
 
 
 def timed(function):
@@ -224,17 +74,21 @@ def timed(function):
 def work(form, size, path):
   """Answers each line read: `step` or `product` by seconds and peak MiB."""
   weights = dict(np.load(path))
-  product = make_product(form)
+  product = forms.make_product(form)
   product()
-  before = resident_mib()
-  if form == "geojax":
-    run = make_jax_run(size, weights)
-  else:
-    run = make_torch_run(form, size, weights)
+  before = memory.resident_mib()
+
+  def begin():
+    if form == "geojax":
+      run = forms.make_jax_run(size, weights)
+    else:
+      run = forms.make_torch_run(form, size, weights)
+    return run, run()
+
   try:
-    first, loss = timed(run)
+    first, (run, loss) = timed(begin)
   except Exception as error:
-    # Whatever torch.compile lacks here is told, and the others go on.
+    # torch.compile does not work everywhere: the other forms go on without it.
     if form != "torch compile":
       raise
     words = str(error).strip().splitlines() or [type(error).__name__]
@@ -242,13 +96,13 @@ def work(form, size, path):
     return
   second, next_loss = timed(run)
   # Of the steps alone: compiling has a peak of its own.
-  pathlib.Path("/proc/self/clear_refs").write_text("5")
+  memory.reset_peak()
   compiling = max(first - second, 0)
   answer = {"losses": [loss, next_loss], "compile": compiling}
   print(json.dumps(answer), flush=True)
   for line in sys.stdin:
     seconds, _ = timed(run if line.strip() == "step" else product)
-    print(seconds, resident_mib(peak=True) - before, flush=True)
+    print(seconds, memory.resident_mib(peak=True) - before, flush=True)
 
 
 class Worker:
@@ -264,7 +118,7 @@ class Worker:
     )
     line = self.process.stdout.readline()
     if not line:
-      raise SystemExit(f"{form} failed, as told above")
+      raise SystemExit(f"{form} failed with the error above")
     self.beginning = json.loads(line)
 
   def do(self, task):
@@ -330,9 +184,9 @@ def report(size, steps, peaks, compiling, product):
   """Prints the lines of a size."""
   from geojax.models import core
 
-  batch, side = BATCHES[size]
+  batch, side = forms.BATCHES[size]
   flops = batch * count_flops(*core.SIZES[size], side)[1]
-  peak = 2 * _MATRIX**3 / product
+  peak = 2 * forms.MATRIX**3 / product
   print(
     f"core_{size}, {batch} x {side} x {side}: {flops / 1e9:.0f} GFLOPs a step;"
     f" a matrix product reaches {peak / 1e9:.0f} GFLOPs a second"
@@ -361,18 +215,19 @@ def report(size, steps, peaks, compiling, product):
 def main():
   """Prints a table for each size."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-  parser.add_argument(
-    "--sizes", nargs="+", choices=tuple(BATCHES), default=tuple(BATCHES)
-  )
+  sizes = tuple(forms.BATCHES)
+  parser.add_argument("--sizes", nargs="+", choices=sizes, default=sizes)
   parser.add_argument("--rounds", type=int, default=9)
-  parser.add_argument("--forms", nargs="+", choices=FORMS, default=FORMS)
-  parser.add_argument("--form", choices=FORMS, help=argparse.SUPPRESS)
+  parser.add_argument(
+    "--forms", nargs="+", choices=forms.FORMS, default=forms.FORMS
+  )
+  parser.add_argument("--form", choices=forms.FORMS, help=argparse.SUPPRESS)
   parser.add_argument("--weights", help=argparse.SUPPRESS)
   args = parser.parse_args()
   if args.form:
     work(args.form, args.sizes[0], args.weights)
   elif args.weights:
-    write_weights(args.sizes[0], args.weights)
+    forms.write_weights(args.sizes[0], args.weights)
   else:
     cores = len(os.sched_getaffinity(0))
     print(f"{cores} CPUs, {args.rounds} rounds; ratio: to PyTorch's best")

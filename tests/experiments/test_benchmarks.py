@@ -3,10 +3,13 @@
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks import model_table, train_step
+from experiments.benchmarks import memory, model_table, train_step
+from experiments.benchmarks import train_step_forms as forms
 from geojax.models import core
 
 
@@ -19,7 +22,7 @@ def _cells(row):
 )
 def test_the_parameters_of_the_table(name, parameters):
   model = model_table.make_model(name, "atto", 1)
-  assert model_table.count_parameters(model, train_step.BANDS, 32) == parameters
+  assert model_table.count_parameters(model, forms.BANDS, 32) == parameters
 
 
 @pytest.mark.parametrize("name", ["core", "core_unet"])
@@ -28,7 +31,7 @@ def test_a_row_of_the_table(name, monkeypatch):
   cells = _cells(model_table.make_row(name, "atto", 1, side=32))
   assert len(cells) == len(_cells(model_table.HEADER.splitlines()[0]))
   model = model_table.make_model(name, "atto", 1)
-  parameters = model_table.count_parameters(model, train_step.BANDS, 32)
+  parameters = model_table.count_parameters(model, forms.BANDS, 32)
   assert cells[:2] == [f"{name}_atto", f"{parameters:,}"]
   float32, bfloat16, *remat = (float(cell) for cell in cells[3:])
   # Norms' statistics and what pooling keeps are float32 in both.
@@ -52,9 +55,21 @@ def test_the_peak_is_of_the_process_not_of_whoever_started_it():
   assert after - before == pytest.approx(50, abs=5)
 
 
+def test_the_buffers_that_a_program_holds_are_listed(tmp_path):
+  def step(x):
+    return jnp.sin(x @ x) @ x
+
+  dump = {"xla_dump_to": str(tmp_path), "xla_dump_hlo_as_text": True}
+  x = jax.ShapeDtypeStruct((300, 300), jnp.float32)
+  jax.jit(step, compiler_options=dump).lower(x).compile()
+  buffers = memory.live_buffers(tmp_path)
+  # The argument, the sine and the result.
+  assert buffers.count(("f32[300,300]", 360_000)) == 3
+
+
 def test_two_ways_to_count_the_forward_pass_agree():
   model = model_table.make_model("core", "atto", 1)
-  traced = model_table.count_flops(model, train_step.BANDS, 64)
+  traced = model_table.count_flops(model, forms.BANDS, 64)
   counted, _ = train_step.count_flops(*core.SIZES["atto"], 64)
   assert counted == traced
 
@@ -67,11 +82,11 @@ def test_a_step_is_three_forward_passes_but_for_the_images_gradient():
 
 @pytest.mark.torch
 def test_both_sides_begin_alike_and_take_the_same_step(tmp_path, monkeypatch):
-  monkeypatch.setitem(train_step.BATCHES, "atto", (2, 32))
+  monkeypatch.setitem(forms.BATCHES, "atto", (2, 32))
   path = tmp_path / "weights.npz"
-  train_step.write_weights("atto", path)
+  forms.write_weights("atto", path)
   weights = dict(np.load(path))
-  here = train_step.make_jax_run("atto", weights)
-  there = train_step.make_torch_run("torch contiguous", "atto", weights)
+  here = forms.make_jax_run("atto", weights)
+  there = forms.make_torch_run("torch contiguous", "atto", weights)
   assert here() == pytest.approx(there(), rel=1e-4)
   assert here() == pytest.approx(there(), rel=0.1)
