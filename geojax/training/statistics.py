@@ -100,8 +100,8 @@ def _origin(dataset, split, positions):
 def _read(path, origin):
   """The sample that was kept, or None if there is none of this origin."""
   try:
-    with np.load(path) as kept:
-      found = dict(kept)
+    with path.open("rb") as file:
+      found = dict(np.load(file))
   except (OSError, ValueError, EOFError, zipfile.BadZipFile):
     return None
   return found if found.pop("origin", None) == origin else None
