@@ -98,8 +98,11 @@ def _nasa_name(month):
 
 
 def _download(url, path):
+  # A stream that is refused midway is never closed by pooch. An image is a few
+  # MB: it's read whole, which gives the connection back whatever the answer is.
+  get = pooch.HTTPDownloader(timeout=_TIMEOUT_S, stream=False)
   try:
-    pooch.HTTPDownloader(chunk_size=2**16, timeout=_TIMEOUT_S)(url, path, None)
+    get(url, path, None)
   except OSError as error:
     raise rasters.RasterError(
       url,

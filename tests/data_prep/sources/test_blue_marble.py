@@ -1,7 +1,9 @@
 import functools
+import gc
 import hashlib
 import http.server
 import io
+import socket
 import threading
 
 import numpy as np
@@ -58,6 +60,18 @@ def server(good, monkeypatch):
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
+
+
+def connections_to(server):
+  """The sockets, not yet closed, by which this process asked the server."""
+  sockets = (x for x in gc.get_objects() if isinstance(x, socket.socket))
+  return [
+    s
+    for s in sockets
+    if s.fileno() != -1
+    and s is not server.socket
+    and s.getsockname() != server.server_address
+  ]
 
 
 def ok(body):
@@ -141,6 +155,7 @@ def test_what_is_no_image_of_the_earth_is_refused(
     blue_marble.download(tmp_path, server.url)
   assert "world.200401" in str(error.value)
   assert not list(tmp_path.iterdir())
+  assert not connections_to(server)
 
 
 def test_no_connection_is_an_error_with_a_way_out(server, tmp_path):
