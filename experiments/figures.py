@@ -16,7 +16,14 @@ from geojax.tasks import coords
 CURVE_MASSES = np.linspace(0, 1, 21)
 
 
-def compute(table: dict, task_list, fitted: dict, train_km: np.ndarray) -> dict:
+def compute(
+  table: dict,
+  task_list,
+  fitted: dict,
+  train_km: np.ndarray,
+  *,
+  temperature: float,
+) -> dict:
   """Computes what metrics.json holds, but for baselines.
 
   Args:
@@ -24,6 +31,7 @@ def compute(table: dict, task_list, fitted: dict, train_km: np.ndarray) -> dict:
     task_list: The tasks of the run.
     fitted: What the tasks' `fit` returned, by task.
     train_km: Distance of each record to the nearest train place.
+    temperature: The mixture's temperature in the config.
 
   Returns:
     The tasks' metrics by name; `intervals`, `[low, high]` by name; `decoders`,
@@ -44,6 +52,7 @@ def compute(table: dict, task_list, fitted: dict, train_km: np.ndarray) -> dict:
     found["calibration"] = {
       "as_configured": _calibration(table, ""),
       "fitted": _calibration(table, "fitted_"),
+      "temperature": temperature,
       "fitted_temperature": float(fitted["coords"]["temperature"]),
       "validation_nll_nats": dict(
         zip(

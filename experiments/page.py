@@ -6,7 +6,7 @@ import numpy as np
 
 from data_prep import climate_maps
 from experiments import pictures
-from geojax import files, tasks
+from geojax import encodings, files, tasks
 from geojax.tasks import coords
 from geojax.training import run as run_lib
 from geojax.views import report
@@ -81,7 +81,7 @@ def write(
     headline=_headline(run, figures, baselines),
     tables=[
       *_decoders(figures),
-      *_calibration(run, figures),
+      *_calibration(figures),
       *_groups(run, figures, baselines),
     ],
     pictures=[
@@ -132,7 +132,7 @@ def _decoders(figures):
   )
 
 
-def _calibration(run, figures):
+def _calibration(figures):
   found = figures.get("calibration")
   if not found:
     return
@@ -143,7 +143,7 @@ def _calibration(run, figures):
     title="Calibration by temperature, fitted on validation",
     corner="metric",
     columns=(
-      f"configured, {run.config.mixture.temperature:.2f}",
+      f"configured, {found['temperature']:.2f}",
       f"fitted, {found['fitted_temperature']:.2f}",
     ),
     rows=tuple(
@@ -159,7 +159,7 @@ def _groups(run, figures, baselines):
   } | {
     metric.name: metric.title
     for task in run.tasks
-    if task.name not in ("coords", "climate", "date")
+    if task.name not in encodings.LABELS
     for metric in task.metrics
     if metric.headline
   }

@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
+from geojax.tasks import coords
 from geojax.training import evaluate, sharding
 from geojax.training import run as run_lib
 from geojax.views import charts, maps, patches, plots
@@ -38,10 +39,12 @@ def draw(
     folder: Where the pictures go.
   """
   zones = climate_maps.load().zones
-  has = {task.name for task in run.tasks}
   # Where every task counts that a picture shows.
+  shown = [f"{name}_counts" for name in encodings.LABELS]
   counts = functools.reduce(
-    np.logical_and, [table[f"{name}_counts"] for name in has], table["is_land"]
+    np.logical_and,
+    [table[name] for name in shown if name in table],
+    table["is_land"],
   )
   land = {name: value[counts] for name, value in table.items()}
   land["record"] = np.flatnonzero(counts)
@@ -51,7 +54,7 @@ def draw(
   if "confusion" in figures:
     drawn["confusion"] = charts.confusion_matrices(**figures["confusion"])
     drawn["reliability"] = charts.reliability(
-      curves=_coverage_curves(run, figures),
+      curves=_coverage_curves(figures),
       climate_curve=figures["climate_reliability"],
     )
   if "place" in land:
@@ -140,11 +143,7 @@ class PatchReader:
       (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
     )
     self._shown = [bands.index(name) for name in names]
-    self.mixture = {}
-    for task in run.tasks:
-      head = variables["params"]["model"][task.name]
-      if "mu" in head:
-        self.mixture = {name: head[name] for name in ("mu", "log_kappa")}
+    self.mixture = coords.mixture_params(variables["params"])
     table = evaluate.make_table(
       run.config,
       run.tasks,
@@ -176,13 +175,13 @@ class PatchReader:
     return cell_regions.cell_levels(np.asarray(probability, np.float64))
 
 
-def _coverage_curves(run, figures):
+def _coverage_curves(figures):
   """Coverage by mass under both temperatures, by title."""
   found = figures.get("calibration")
   if found is None:
     return {}
   temperatures = {
-    "as_configured": run.config.mixture.temperature,
+    "as_configured": found["temperature"],
     "fitted": found["fitted_temperature"],
   }
   titles = {

@@ -44,7 +44,13 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   clock.lap("forward passes, decoders and regions")
   compared, train_km = compute_baselines(run.tasks, run.dataset, split, table)
   clock.lap("baselines")
-  found = figures.compute(table, run.tasks, fitted, train_km)
+  found = figures.compute(
+    table,
+    run.tasks,
+    fitted,
+    train_km,
+    temperature=run.config.mixture.temperature,
+  )
   clock.lap("figures")
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)
@@ -135,9 +141,7 @@ def compute_baselines(
     encodings.coordinates_to_unit(np.float64(labels["coords"])),
     encodings.coordinates_to_unit(np.float64(train["coords"][known])),
   )
-  geographic = [
-    task for task in task_list if task.name in ("coords", "climate", "date")
-  ]
+  geographic = [task for task in task_list if task.name in encodings.LABELS]
   listed = tasks.all_metrics(geographic)
 
   def summarize(labels, answers):

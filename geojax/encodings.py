@@ -181,8 +181,8 @@ def known_rows(labels):
   """Returns which rows count for each label: known, and where it can be read.
 
   Place and date cannot be read off open water: they count on land alone. A
-  label that holds a NaN is unknown. Where the climate is unknown, so is whether
-  a patch is sea, and the patch counts as land.
+  label that holds a NaN or an infinity is unknown. Where the climate is
+  unknown, so is whether a patch is sea, and the patch counts as land.
 
   Args:
     labels: A dict of some of `climate` `[..., 31]`, `coords` `[..., 3]` and
@@ -192,10 +192,11 @@ def known_rows(labels):
     A dict of booleans `[...]` by name.
   """
   known = {}
-  for name in ("climate", "coords", "date"):
+  for name in LABELS:
     if name in labels:
       xp, label = sphere.as_floats(labels[name])
       known[name] = xp.all(xp.isfinite(label), axis=-1)
-      if name != "climate" and "climate" in labels:
-        known[name] = known[name] & ~is_sea_patch(labels["climate"])
+  if "climate" in known:
+    sea = known["climate"] & is_sea_patch(labels["climate"])
+    known |= {k: rows & ~sea for k, rows in known.items() if k != "climate"}
   return known

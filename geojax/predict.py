@@ -51,14 +51,10 @@ class Predictor:
     self._columns = jax.jit(
       make_columns, compiler_options=compilation.options()
     )
-    self._mixture = {}
-    for task in task_list:
-      if task.name == "coords":
-        head = variables["params"]["model"][task.name]
-        self._mixture = jax.device_get(
-          {name: head[name] for name in ("mu", "log_kappa") if name in head}
-        )
-        self._decode_coords = jax.jit(task.decode)
+    self._mixture = jax.device_get(
+      tasks.coords.mixture_params(variables["params"])
+    )
+    self._decode = {task.name: jax.jit(task.decode) for task in task_list}
 
   def predict(self, patches) -> Prediction:
     """Predicts patches.
@@ -137,7 +133,7 @@ class Predictor:
         logits = totals["log_weight"] * (num_independent / sums.land)
       # Decoding divides by the temperature, as these were before.
       logits = np.float32(logits * self.config.mixture.temperature)[None]
-      decoded = self._decode_coords({"logits": logits, **self._mixture})
+      decoded = self._decode["coords"]({"logits": logits, **self._mixture})
       columns |= jax.device_get(decoded)
     return Prediction(columns, **self._mixture)
 

@@ -133,7 +133,7 @@ def summarize(table, listed, train_km, *, seed=0):
     }
     for kind, groups in masks(table, train_km).items()
   }
-  return metrics.with_intervals(table, listed, draws), by_group
+  return metrics.with_intervals(table, reported, draws), by_group
 
 
 def _between(values, edges, name_of, known):

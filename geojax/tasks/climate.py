@@ -7,7 +7,12 @@ import jax
 import numpy as np
 
 from geojax import climate, encodings, losses, sphere
-from geojax.evaluation.metrics import CalibrationError, MacroF1, Metric
+from geojax.evaluation.metrics import (
+  CalibrationError,
+  Count,
+  MacroF1,
+  Metric,
+)
 from geojax.models import heads
 from geojax.tasks.task import Task, register
 
@@ -66,6 +71,14 @@ _ON_LAND = (
     reduction=CalibrationError(),
   ),
 )
+_COUNT = Metric(
+  name="count",
+  words="patches of known climate",
+  higher_is_better=None,
+  columns=("zone",),
+  where=_OVER_LAND,
+  reduction=Count(),
+)
 # Over all patches, open sea included, only in metrics.json.
 METRICS = _ON_LAND + tuple(
   dataclasses.replace(
@@ -76,7 +89,7 @@ METRICS = _ON_LAND + tuple(
     headline=False,
     in_report=False,
   )
-  for metric in _ON_LAND
+  for metric in (*_ON_LAND, _COUNT)
 )
 
 

@@ -163,6 +163,16 @@ def create(config, *, mesh=None) -> Task:
   )
 
 
+def mixture_params(params) -> dict:
+  """Returns `mu` and `log_kappa` of a model's parameters; {} without a mixture.
+
+  Args:
+    params: The `params` of a `TrainState`.
+  """
+  head = params["model"].get("coords", {})
+  return {name: head[name] for name in ("mu", "log_kappa") if name in head}
+
+
 def make_decoders(options):
   """Makes the decoders of a mixture, by their name in a config.
 

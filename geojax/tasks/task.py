@@ -126,9 +126,9 @@ def compare(tasks, batch, answers) -> Columns:
   if "climate" in batch:
     columns["is_land"] = ~encodings.is_sea_patch(batch["climate"])
   else:
-    a_label = next(iter(labels.values()))
-    xp = a_label.__array_namespace__()
-    columns["is_land"] = xp.ones(len(a_label), bool)
+    any_row = next(iter(batch.values()))
+    xp = any_row.__array_namespace__()
+    columns["is_land"] = xp.ones(len(any_row), bool)
   return columns
 
 

@@ -10,7 +10,7 @@ import pathlib
 
 import ml_collections
 
-from geojax import files
+from geojax import files, tasks
 from geojax.training.errors import ConfigError
 
 
@@ -187,7 +187,8 @@ def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:
   """Reads a config that `save_config` wrote.
 
   Raises:
-    ConfigError: There is no such file; says what makes one.
+    ConfigError: There is no such file, or one of its extensions is missing;
+      names the way out.
   """
   if not path.exists():
     raise ConfigError(
@@ -198,6 +199,13 @@ def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:
   # Weights may be of tasks that the defaults do not list.
   with config.loss.weights.unlocked():
     config.update(json.loads(path.read_text()))
+  try:
+    tasks.load_extensions(config.extensions)
+  except ValueError as error:
+    raise ConfigError(
+      f"{path}: config.extensions: {error}. Put it back, or change its path in"
+      " that file"
+    ) from error
   return config
 
 

@@ -207,13 +207,14 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       " model_devices are for 'jit'"
     )
   if given["model_devices"] > 1 and (
-    given["loss.coords"] != "mvmf"
+    "coords" not in [task.name for task in task_list]
+    or given["loss.coords"] != "mvmf"
     or given["mixture.num_centers"] % given["model_devices"]
   ):
     raise ConfigError(
       "config.model_devices spreads a mixture's centers: it must divide"
-      f" config.mixture.num_centers, {given['mixture.num_centers']}, and"
-      " config.loss.coords be 'mvmf'"
+      f" config.mixture.num_centers, {given['mixture.num_centers']}, coords be"
+      " among config.tasks, and config.loss.coords be 'mvmf'"
     )
   if given["augment.north_up"] and (
     given["augment.flip_north_south"] or given["augment.rotate"]

@@ -230,14 +230,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
 
 def _initial_state(config, task_list, dataset, mesh, checkpointer):
   """The state that a run starts from or continues with, and its shardings."""
-  shapes = state_lib.state_shapes(
-    config, task_list, image_shape=dataset.image_shape
-  )
-  shardings = sharding.state_shardings(
-    shapes, mesh, fsdp=config.sharding == "fsdp"
-  )
+  target = restore.abstract_state(config, task_list, dataset.image_shape, mesh)
+  shardings = jax.tree.map(lambda x: x.sharding, target)
   if checkpointer.steps():
-    target = restore.abstract(shapes, shardings)
     state, record = checkpointer.restore(target, report=restore.report)
     return state, progress_lib.Progress(**record), shardings
   state = state_lib.create_state(

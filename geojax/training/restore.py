@@ -46,11 +46,7 @@ def restore_state(
       f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
     )
   task_list = tasks.create_tasks(config)
-  shapes = state_lib.state_shapes(config, task_list, image_shape=image_shape)
-  shardings = sharding.state_shardings(
-    shapes, mesh, fsdp=config.sharding == "fsdp"
-  )
-  target = abstract(shapes, shardings)
+  target = abstract_state(config, task_list, image_shape, mesh)
   state, record = checkpointer.restore(target, report=report)
   best_step = record["best_step"]
   if not last and best_step not in (0, record["step"]):
@@ -59,13 +55,22 @@ def restore_state(
   return state, best_step
 
 
-def abstract(shapes, shardings):
-  """Returns the arrays that a checkpoint is restored to, without values.
+def abstract_state(config, task_list, image_shape, mesh):
+  """Returns a run's state without values: shapes, types and where each lies.
 
   Args:
-    shapes: See `state.state_shapes`.
-    shardings: See `sharding.state_shardings`.
+    config: The run's config.
+    task_list: Its tasks.
+    image_shape: `(patch, patch, bands)` of its records.
+    mesh: See `sharding.create_mesh`.
+
+  Returns:
+    A `TrainState` of `jax.ShapeDtypeStruct` with shardings.
   """
+  shapes = state_lib.state_shapes(config, task_list, image_shape=image_shape)
+  shardings = sharding.state_shardings(
+    shapes, mesh, fsdp=config.sharding == "fsdp"
+  )
   return jax.tree.map(
     lambda x, where: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where),
     models.unbox(shapes),

@@ -55,7 +55,9 @@ FITTED = {
 
 
 def test_figures_of_decoders_calibration_and_confusion(table, task_list):
-  found = figures.compute(table, task_list, FITTED, np.full(60, 300.0))
+  found = figures.compute(
+    table, task_list, FITTED, np.full(60, 300.0), temperature=1.2
+  )
   land = table["is_land"]
   assert 0 < land.sum() < 60
   assert found["decoders"]["mode"]["median_km"] == pytest.approx(
@@ -67,7 +69,10 @@ def test_figures_of_decoders_calibration_and_confusion(table, task_list):
   largest = found["decoders"]["largest"]
   assert largest["mean_km"] == pytest.approx(away.mean(), rel=1e-5)
   assert largest["acc@2500km"] == pytest.approx(np.mean(away <= 2500))
+  assert found["calibration"]["temperature"] == 1.2
   assert found["calibration"]["fitted_temperature"] == 1.5
+  assert found["count_with_sea"] == 60
+  assert "count_with_sea" not in found["intervals"]
   configured = found["calibration"]["as_configured"]
   assert configured["nll_nats"] == pytest.approx(found["nll_nats"])
   fitted = found["calibration"]["fitted"]

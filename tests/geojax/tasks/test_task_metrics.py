@@ -92,6 +92,7 @@ def test_every_metric():
     "acc@2500km": ("", True, 8 / 9),
     "geoscore": ("", True, 5000 * np.exp(-KM[:9] / 1492.7).mean()),
     "count": ("", None, 9),
+    "count_with_sea": ("", None, 10),
     "nll_nats": ("", False, -4),
     "coverage@50%": ("", None, 2 / 9),
     "coverage@80%": ("", None, 5 / 9),

@@ -156,3 +156,15 @@ def test_a_saved_config_comes_back(tmp_path):
 def test_no_workdir_says_how_to_get_one(tmp_path):
   with pytest.raises(ConfigError, match=r"experiments/main\.py"):
     config_lib.load_config(tmp_path / "config.json")
+
+
+def test_a_run_whose_extension_is_gone_names_it(tmp_path):
+  extension = tmp_path / "mine.py"
+  extension.write_text("")
+  config = config_lib.default_config()
+  config.extensions = (str(extension),)
+  config_lib.save_config(config, tmp_path / "config.json")
+  config_lib.load_config(tmp_path / "config.json")
+  (tmp_path / "mine.py").rename(tmp_path / "other.py")
+  with pytest.raises(ConfigError, match=r"no file .*mine\.py\. Put it back"):
+    config_lib.load_config(tmp_path / "config.json")
