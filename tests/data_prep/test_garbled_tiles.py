@@ -7,7 +7,9 @@ import subprocess
 import sys
 
 import garbled_tiles
+import pytest
 import tensorflow_datasets as tfds
+import tiny_encoder
 
 from experiments.benchmarks import predict as benchmark
 from geojax.training import config as config_lib
@@ -64,11 +66,10 @@ def test_a_build_of_garbled_tiles_keeps_the_good_ones(tmp_path):
   assert kept <= set(good) | set(bad) - set(reasons)
 
 
+@pytest.mark.slow
 def test_predictions_of_garbled_tiles_go_on_with_the_good_ones(tmp_path):
   config = config_lib.default_config()
-  config.model.depths = (1,)
-  config.model.widths = (16,)
-  config.model.patch_size = 8
+  tiny_encoder.use(config)
   config.mixture.num_centers = 16
   data = benchmark.describe_tiles("sentinel2")
   benchmark.write_untrained_run(tmp_path / "run", config, data)

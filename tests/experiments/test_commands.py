@@ -8,14 +8,13 @@ import subprocess
 import sys
 
 import pytest
+import tiny_encoder
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
   "--config.num_steps=6 --config.eval_every=3 --config.checkpoint_every=3"
   " --config.log_every=2 --config.data.batch_size=32"
   " --config.best_metric=acc@1km"
-  " --config.model.widths=(16,) --config.model.depths=(1,)"
-  " --config.model.patch_size=8"
   " --config.mixture.num_centers=16 --config.data.name=geo_tiles/earth_smoke"
 )
 
@@ -44,7 +43,9 @@ def _main(workdir, *arguments):
 @pytest.fixture(scope="module")
 def trained(smoke, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("run")
-  done = _main(workdir, *_SMALL.split(), f"--config.data.dir={smoke}")
+  done = _main(
+    workdir, *_SMALL.split(), *tiny_encoder.FLAGS, f"--config.data.dir={smoke}"
+  )
   assert done.returncode == 0, done.stderr
   return workdir, done.stdout, done.stderr
 
@@ -172,7 +173,7 @@ def test_a_run_that_is_asked_to_stop_exits_for_a_scheduler(smoke, tmp_path):
   """With 75, EX_TEMPFAIL: not done; and the same command ends it."""
   arguments = [
     *("--config=experiments/configs/base.py", f"--workdir={tmp_path}"),
-    *(*_SMALL.split(), f"--config.data.dir={smoke}"),
+    *(*_SMALL.split(), *tiny_encoder.FLAGS, f"--config.data.dir={smoke}"),
     *("--config.num_steps=100000", "--config.eval_every=100000"),
     "--config.checkpoint_every=100000",
   ]

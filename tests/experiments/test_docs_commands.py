@@ -7,17 +7,22 @@ blocks run as they stand, page by page.
 """
 
 import ast
+import contextlib
 import dataclasses
 import importlib
 import pathlib
 import re
 import shlex
 import subprocess
+from unittest import mock
 
 import pytest
+import tiny_encoder
 
 from data_prep import sources
 from experiments.benchmarks import predict as benchmark
+from geojax import models
+from geojax.tasks import task
 from geojax.training import config as config_lib
 from geojax.training import config_check
 
@@ -301,7 +306,7 @@ def workspace(smoke, tmp_path_factory):
   for name in ("earth", "earth_smoke"):
     (records / name).symlink_to(smoke / "geo_tiles" / "earth_smoke")
   config = config_lib.default_config()
-  config.model.depths, config.model.widths = (1,), (16,)
+  tiny_encoder.use(config)
   config.mixture.num_centers = 16
   data = benchmark.describe_tiles("earth")
   benchmark.write_untrained_run(folder / "runs" / "base", config, data)
@@ -321,6 +326,11 @@ def python_blocks(path):
 )
 def test_python_blocks_run(path, workspace, monkeypatch):
   monkeypatch.chdir(workspace)
-  namespace = {}
-  for text in python_blocks(path):
-    exec(compile(text, page_name(path), "exec"), namespace)
+  # What a page registers is not there for other tests.
+  registries = (mock.patch.dict(d) for d in (task._REGISTRY, models.ENCODERS))
+  with contextlib.ExitStack() as stack:
+    for registry in registries:
+      stack.enter_context(registry)
+    namespace = {}
+    for text in python_blocks(path):
+      exec(compile(text, page_name(path), "exec"), namespace)

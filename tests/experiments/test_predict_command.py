@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+import tiny_encoder
 
 from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
 from experiments import tile_files
@@ -27,9 +28,7 @@ GRID = grids.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
 
 def small_config(coords="mvmf"):
   config = config_lib.default_config()
-  config.model.depths = (1,)
-  config.model.widths = (16,)
-  config.model.patch_size = 8
+  tiny_encoder.use(config)
   config.mixture.num_centers = 64
   config.loss.coords = coords
   return config

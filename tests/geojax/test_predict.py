@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_encoder
 
 from geojax import cell_regions, encodings, losses, mixture, predict, sphere
 from geojax.training import config as config_lib
@@ -33,9 +34,7 @@ def small_config(smoke, coords="mvmf"):
   config.data.name = "geo_tiles/earth_smoke"
   config.data.batch_size = 32
   config.data.eval_batch_size = 64
-  config.model.depths = (1,)
-  config.model.widths = (16,)
-  config.model.patch_size = 8
+  tiny_encoder.use(config)
   config.loss.coords = coords
   config.mixture.num_centers = 16
   config.mixture.temperature = 1.7

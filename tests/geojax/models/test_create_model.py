@@ -59,8 +59,18 @@ def test_what_does_not_go_together_is_refused(keys, message):
   "keys",
   [
     {"depths": (1, 1), "widths": (16, 32)},
-    {"name": "core_unet", "depths": (1, 1), "widths": (32, 32), "remat": True},
-    {"name": "vit", "size": "ti", "patch_size": 8},
+    pytest.param(
+      {
+        "name": "core_unet",
+        "depths": (1, 1),
+        "widths": (32, 32),
+        "remat": True,
+      },
+      marks=pytest.mark.slow,
+    ),
+    pytest.param(
+      {"name": "vit", "size": "ti", "patch_size": 8}, marks=pytest.mark.slow
+    ),
   ],
 )
 def test_forward_mode_agrees_with_reverse_mode(keys, train):

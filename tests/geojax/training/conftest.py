@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+import tiny_encoder
 
 from geojax.training import config as config_lib
 from geojax.training import loop, sharding
@@ -28,9 +29,7 @@ def _small_config(smoke):
   config.data.name = "geo_tiles/earth_smoke"
   config.data.batch_size = 32
   config.data.eval_batch_size = 64
-  config.model.depths = (1,)
-  config.model.widths = (16,)
-  config.model.patch_size = 8
+  tiny_encoder.use(config)
   config.model.dropout = 0.1
   config.mixture.num_centers = 16
   config.optimizer.ema_decay = 0.9

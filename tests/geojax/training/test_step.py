@@ -121,12 +121,22 @@ def test_eight_devices_take_the_steps_of_one(config, one_device):
   _assert_same(found, one_device)
   state = found[-1]
   # Each device holds but its part.
-  kernel = state.params["model"]["encoder"]["stem"]["conv3"]["kernel"]
+  kernel = state.params["model"]["encoder"]["conv"]["kernel"]
   head = state.params["model"]["coords"]["kernel"]
   moments = state.opt_state.inner_states["coords/mu"].inner_state[0].mu
   mu = moments["model"]["coords"]["mu"]
   for array, parts in ((kernel, 4), (head, 2), (mu, 2)):
     assert array.addressable_shards[0].data.size * parts == array.size
+
+
+@pytest.mark.slow
+def test_eight_devices_take_the_steps_of_one_with_core(config):
+  core = {"name": "core", "depths": (1,), "widths": (16,), "patch_size": 8}
+  config.model.update(core)
+  expected = _train(config, _mesh(1))
+  _assert_same(_train(config, _mesh(8)), expected)
+  config.parallel = "pmap"
+  _assert_same(_train(config, _mesh(8)), expected)
 
 
 def test_chunks_of_centers_are_spread_over_the_axis_model(config):
