@@ -24,7 +24,7 @@ test: lint
 
 # Tests of minutes, and those that need PyTorch or Beam, run by their markers.
 test-slow: $(VENV)/test-ready
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow --dist worksteal
 
 test-torch test-beam: test-%: $(VENV)-%/ready
 	$(VENV)-$*/bin/python -m pytest -m $*

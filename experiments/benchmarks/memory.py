@@ -3,8 +3,8 @@
   python -m experiments.benchmarks.memory [--size atto]
 
 prints what one step of `experiments.benchmarks.train_step` holds, in MiB: the
-buffers that XLA plans, the largest of them at the step's peak, and the growth
-of the process from before the compilation to the peak of a step.
+growth of the process from before the compilation to the peak of the steps, the
+buffers that XLA plans, and the largest of them where a step holds most.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import tempfile
 from experiments import command
 
 _LARGEST = 16
+_STEPS = 3
 
 
 def resident_mib(peak: bool = False) -> float:
@@ -60,6 +61,28 @@ def live_buffers(folder: str) -> list[tuple[str, int]]:
   return [(shapes.get(name, name), int(size)) for name, size in buffers]
 
 
+def grow(size: str, options: dict) -> tuple[float, float]:
+  """Growth of the process by a compilation, and up to the peak of the steps."""
+  import jax
+  import jax.numpy as jnp
+
+  from experiments.benchmarks import train_step_forms as forms
+
+  before = resident_mib()
+  step, optimizer, variables = forms.compile_jax_step(size, options)
+  compiled = resident_mib() - before
+  variables = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), variables)
+  params = variables["params"]
+  state = [params, variables["batch_stats"], optimizer.init(params)]
+  images, targets = map(jnp.asarray, forms.make_batch(*forms.BATCHES[size]))
+  del params, variables
+  reset_peak()
+  for _ in range(_STEPS):
+    *state[:], _ = step(*state, images, targets)
+    jax.block_until_ready(state)
+  return compiled, peak_mib() - before
+
+
 def main():
   """Prints the profile of one size."""
   # They import this module.
@@ -72,14 +95,15 @@ def main():
   batch, side = forms.BATCHES[size]
   print(f"core_{size}, {batch} x {side} x {side}, MiB")
   options = compilation.options()
-  before = resident_mib()
+  compiled, peak = grow(size, options)
   with tempfile.TemporaryDirectory() as folder:
     dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
     program, *_ = forms.compile_jax_step(size, options | dump)
     buffers = live_buffers(folder)
   planned = program.memory_analysis()
   for words, mib in (
-    ("libraries and the compiled program", resident_mib() - before),
+    ("the process grows by at the peak of its steps", peak),
+    ("of it: libraries and the compiled program", compiled),
     ("arguments", planned.argument_size_in_bytes / 2**20),
     ("buffers of a step", planned.temp_size_in_bytes / 2**20),
   ):
