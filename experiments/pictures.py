@@ -53,10 +53,12 @@ def draw(
   drawn = {}
   if "confusion" in figures:
     drawn["confusion"] = charts.confusion_matrices(**figures["confusion"])
-    drawn["reliability"] = charts.reliability(
-      curves=_coverage_curves(figures),
-      climate_curve=figures["climate_reliability"],
-    )
+  curves = {
+    "curves": _coverage_curves(figures),
+    "climate_curve": figures.get("climate_reliability"),
+  }
+  if any(curves.values()):
+    drawn["reliability"] = charts.reliability(**curves)
   if "place" in land:
     lat_deg, _ = encodings.decode_coordinates(land["coords"])
     places = {

@@ -1,5 +1,7 @@
 """Charts of confusion, errors, days and calibration."""
 
+import functools
+
 import matplotlib.figure
 import numpy as np
 from matplotlib import patches
@@ -215,44 +217,58 @@ def day_circle(*, day_true, day_predicted, lat_deg) -> matplotlib.figure.Figure:
   return figure
 
 
-def reliability(*, curves, climate_curve) -> matplotlib.figure.Figure:
+def reliability(*, curves, climate_curve=None) -> matplotlib.figure.Figure:
   """Draws the calibration of places and of climate zones.
 
   Args:
     curves: By name a tuple of masses of credible regions and the share of true
       places inside, each of shape `[masses]`; may be empty.
     climate_curve: A dict of `confidence`, `accuracy` and `count`, each of
-      shape `[bins]`, NaN where a bin is empty.
+      shape `[bins]`, NaN where a bin is empty; None of a run without climate.
 
   Returns:
-    The figure: two panels, calibrated along the diagonal.
+    The figure: a panel each of the curves and of the climate's, as far as there
+    are any, calibrated along the diagonal.
   """
-  figure = matplotlib.figure.Figure(figsize=(7.2, 4.0), layout="constrained")
-  left, right = figure.subplots(1, 2)
-  looks = ({"color": scales.BLUE}, {"color": scales.ORANGE, "linestyle": "--"})
-  for (name, (mass, covered)), look in zip(curves.items(), looks, strict=False):
-    left.plot(100 * mass, 100 * covered, label=name, **look)
+  painters = []
   if curves:
-    figure.legend(fontsize=8.5, loc="outside lower center", ncols=2)
-  left.set_xlabel("mass of the credible region, %")
-  left.set_ylabel("coverage: true places inside, %")
-  left.set_title("Places: overconfident below the diagonal", fontsize=9.5)
-  count = np.asarray(climate_curve["count"])
-  used = count > 0
-  confidence, accuracy = (
-    100 * np.asarray(climate_curve[name], float)[used]
-    for name in ("confidence", "accuracy")
+    painters.append(functools.partial(_paint_coverage, curves=curves))
+  if climate_curve is not None:
+    painters.append(functools.partial(_paint_accuracy, **climate_curve))
+  figure = matplotlib.figure.Figure(
+    figsize=(3.6 * len(painters), 4.0), layout="constrained"
   )
-  right.plot(confidence, accuracy, color=scales.BLUE, linewidth=1)
-  sizes = 8 + 160 * count[used] / max(1, count.max())
-  right.scatter(confidence, accuracy, s=sizes, color=scales.BLUE)
-  right.set_xlabel("confidence in the zone, %")
-  right.set_ylabel("accuracy: zones correct, %")
-  right.set_title("Climate: a dot's area grows with its patches", fontsize=9.5)
-  for panel in (left, right):
+  panels = figure.subplots(1, len(painters), squeeze=False)[0]
+  for panel, paint in zip(panels, painters, strict=True):
+    paint(panel)
     panel.plot(
       [0, 100], [0, 100], color=scales.GREY, linewidth=1, linestyle=":"
     )
     panel.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     panel.grid(alpha=0.3)
+  if curves:
+    figure.legend(fontsize=8.5, loc="outside lower center", ncols=2)
   return figure
+
+
+def _paint_coverage(panel, curves):
+  looks = ({"color": scales.BLUE}, {"color": scales.ORANGE, "linestyle": "--"})
+  for (name, (mass, covered)), look in zip(curves.items(), looks, strict=False):
+    panel.plot(100 * mass, 100 * covered, label=name, **look)
+  panel.set_xlabel("mass of the credible region, %")
+  panel.set_ylabel("coverage: true places inside, %")
+  panel.set_title("Places: overconfident below the diagonal", fontsize=9.5)
+
+
+def _paint_accuracy(panel, confidence, accuracy, count):
+  count = np.asarray(count)
+  used = count > 0
+  confidence, accuracy = (
+    100 * np.asarray(x, float)[used] for x in (confidence, accuracy)
+  )
+  panel.plot(confidence, accuracy, color=scales.BLUE, linewidth=1)
+  sizes = 8 + 160 * count[used] / max(1, count.max())
+  panel.scatter(confidence, accuracy, s=sizes, color=scales.BLUE)
+  panel.set_xlabel("confidence in the zone, %")
+  panel.set_ylabel("accuracy: zones correct, %")
+  panel.set_title("Climate: a dot's area grows with its patches", fontsize=9.5)

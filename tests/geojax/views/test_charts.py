@@ -92,7 +92,11 @@ def test_reliability_has_a_diagonal_and_the_curves():
     )
     assert "%" in axes.get_xlabel()
     assert "%" in axes.get_ylabel()
-  # A regression has no curve of the place.
-  empty = charts.reliability(curves={}, climate_curve=curve)
-  assert len(empty.axes[0].lines) == 1
-  assert not empty.legends
+  # A regression has no curve of the place, and other runs no climate.
+  figure = charts.reliability(curves={}, climate_curve=curve)
+  (climate,) = figure.axes
+  assert "confidence" in climate.get_xlabel()
+  assert not figure.legends
+  figure = charts.reliability(curves={"one": (mass, mass)})
+  (place,) = figure.axes
+  assert "coverage" in place.get_ylabel()
