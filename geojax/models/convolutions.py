@@ -50,7 +50,10 @@ def depthwise_conv_3x3(x: jax.Array, kernel: jax.Array) -> jax.Array:
 def max_pool_2x2(x: jax.Array) -> jax.Array:
   """Maximum over 2x2 squares; an odd last row or column is left out.
 
-  By reshape and max, ten times as fast on a CPU as a window reduction.
+  By maxima of pairs, ten times as fast on a CPU as a window reduction. Their
+  derivative has no division; that of `jnp.max` divides by the number of values
+  that equal the maximum, which is 0 where the compiler computes them twice and
+  rounds them differently.
 
   Args:
     x: Images, shape `[batch, height, width, channels]`.
@@ -60,8 +63,10 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
   """
   batch, height, width, channels = x.shape
   x = x[:, : height // 2 * 2, : width // 2 * 2]
-  x = x.reshape(batch, height // 2, 2, width // 2, 2, channels)
-  return jnp.max(x, axis=(2, 4))
+  x = x.reshape(batch, height // 2, 2, width // 2 * 2, channels)
+  x = jnp.maximum(x[:, :, 0], x[:, :, 1])
+  x = x.reshape(batch, height // 2, width // 2, 2, channels)
+  return jnp.maximum(x[:, :, :, 0], x[:, :, :, 1])
 
 
 def space_to_depth(x: jax.Array, size: int) -> jax.Array:

@@ -88,3 +88,19 @@ def test_forward_mode_agrees_with_reverse_mode(keys, train):
   _, forward = jax.jvp(loss, (images,), (tangent,))
   reverse = jnp.vdot(jax.grad(loss)(images), tangent)
   assert forward == pytest.approx(float(reverse), rel=1e-3, abs=1e-4)
+
+
+def test_forward_mode_is_finite_without_optimisations():
+  # The compiler then rounds what it computes twice in two ways.
+  encoder = models.create_encoder(_config(depths=(1, 1), widths=(16, 32)))
+  images, tangent = jax.random.normal(jax.random.key(0), (2, 2, 16, 16, 3))
+  variables = jax.jit(encoder.init)(jax.random.key(1), images)
+
+  def encode(images):
+    return encoder.apply(variables, images)
+
+  options = {"xla_backend_optimization_level": 0}
+  forward = jax.jit(
+    lambda *args: jax.jvp(encode, args[:1], args[1:]), compiler_options=options
+  )
+  assert jnp.isfinite(forward(images, tangent)[1]).all()
