@@ -23,8 +23,10 @@ test: lint
 	$(BIN)/python -m pytest
 
 # Tests of minutes, and those that need PyTorch or Beam, run by their markers.
+# Programs are compiled as users do; the other tests save the time.
 test-slow: $(VENV)/test-ready
-	$(BIN)/python -m pytest -m slow --dist worksteal
+	JAX_DISABLE_MOST_OPTIMIZATIONS=false \
+	  $(BIN)/python -m pytest -m slow --dist worksteal
 
 test-torch test-beam: test-%: $(VENV)-%/ready
 	$(VENV)-$*/bin/python -m pytest -m $*

@@ -12,6 +12,9 @@ os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+# XLA's optimisations take a third of the time of all tests, and the programs of
+# training and models run for a moment; see `optimisations`.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 import jax
 import pytest
@@ -23,6 +26,21 @@ from data_prep import build
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 _REPO = pathlib.Path(__file__).parents[1]
+
+
+# Tests, by folder or file, of small programs whose rounding matters.
+_OPTIMISED = {"vmf", "mixture", "losses", "evaluation", "test_norms"}
+
+
+@pytest.fixture(autouse=True)
+def optimisations(request):
+  """Compiles the mathematics as users do."""
+  flag = "jax_disable_most_optimizations"
+  before = jax.config.read(flag)
+  if {request.path.parent.name, request.path.stem} & _OPTIMISED:
+    jax.config.update(flag, False)
+  yield
+  jax.config.update(flag, before)
 
 
 @pytest.fixture(scope="session")

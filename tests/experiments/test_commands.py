@@ -125,6 +125,7 @@ app.run(evaluate.main)
   assert done.stdout.split() == [str(step)]
 
 
+@pytest.mark.slow
 def test_each_split_has_a_report_of_its_own(trained):
   workdir, *_ = trained
   report = (workdir / "report.html").read_bytes()

@@ -2,6 +2,7 @@
 
 import collections
 import errno
+import itertools
 import resource
 import threading
 
@@ -165,9 +166,8 @@ def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
   )
   load = checkpoint.ocp.load
   outcomes = collections.Counter()
-  for trial in range(200):
-    kind = ("cut", "remove", "flip", "raise")[trial % 4]
-    path = files[trial // 4 % len(files)]
+  kinds = ("cut", "remove", "flip", "raise")
+  for path, kind, _ in itertools.product(files, kinds, range(2)):
     original = path.read_bytes()
     with monkeypatch.context() as patch:
       if kind == "raise":
@@ -196,12 +196,12 @@ def test_nothing_is_lost_by_restores_that_fail_at_random(workdir, monkeypatch):
     assert _contents(workdir) == whole
   assert _restore(workdir)[1]["step"] == 4
   # One or two failed reads are retried.
-  assert outcomes["raise", 4] > 10
-  assert outcomes["raise", None] > 10
+  assert outcomes["raise", 4] > 5
+  assert outcomes["raise", None] > 5
   assert outcomes["raise", 3] == 0
   # Only what was read and differs is moved.
   assert outcomes["remove", 3] == outcomes["cut", 3] == 0
-  assert outcomes["flip", 3] > 10
+  assert outcomes["flip", 3] > 5
 
 
 def test_another_tree_is_an_error_that_lists_the_keys(workdir):

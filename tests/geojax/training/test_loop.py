@@ -112,8 +112,10 @@ def test_the_temperature_softens_predictions_alone(small_config, trained):
   batch = next(pipeline.eval_batches(dataset.source("train"), batch_size=16))
   scale = {"offset": dataset.offset, "divisor": dataset.divisor}
   small_config.mixture.temperature = 1e9
-  columns = step_lib.make_columns(
-    small_config, tasks.create_tasks(small_config), **scale
+  columns = jax.jit(
+    step_lib.make_columns(
+      small_config, tasks.create_tasks(small_config), **scale
+    )
   )(variables, batch)
   # So hot that all centers weigh the same.
   head = variables["params"]["model"]["coords"]
