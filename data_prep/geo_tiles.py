@@ -5,13 +5,19 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 """
 
 import collections
+import csv
 import functools
+import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import records, splits
+from data_prep import leaks, rasters, records, splits
+from geojax import files
+
+# Lists the records of a data set, in its folder.
+SPLITS_FILE = "splits.csv"
 
 # One task of a process: 20 MB on disk of patches of 10 kB.
 RECORDS_PER_SHARD = 4096
@@ -31,7 +37,9 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
   Attributes:
     counts: After a build, patches by split and by reason for leaving them out.
     errors: `tiles.TileError`s of tiles that could not be used.
-    places: By split, the records' places, see `records.ShardReport`.
+    columns: By split, what `records.ShardReport.columns` has of each record.
+    num_files: Number of tiles or images that the records are cut from.
+    num_cropped: Number of those with pixels at the edges that no patch covers.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -44,6 +52,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     strict=True,
     errors=(),
     shard_dir=None,
+    asked=None,
     **kwargs,
   ):
     """Makes the builder of one config.
@@ -55,6 +64,8 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       errors: `tiles.TileError`s of tiles that could not be made.
       shard_dir: Folder of `records.write_shard_once`, so that a build that was
         killed can be resumed; or None.
+      asked: Settings as the user gave them, where the source has completed the
+        config; by which the build is recognised.
       **kwargs: Arguments of `tfds.core.DatasetBuilder`: `config`, `data_dir`.
     """
     self._tile_paths = list(tile_paths)
@@ -62,25 +73,25 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     self._strict = strict
     self._shard_dir = shard_dir
     self.counts = collections.Counter()
+    self._asked = asked
     self.errors = list(errors)
-    self.places = {}
+    self.columns = {}
+    self.num_files = self.num_cropped = 0
     super().__init__(file_format="array_record", **kwargs)
-
-  @property
-  def num_tiles(self):
-    """Number of tiles that the records are cut from."""
-    return len(self._tile_paths)
 
   def _info(self):
     config = self.builder_config
+    settings = config.settings()
+    asked = self._asked not in (None, settings) and {"asked": self._asked}
     return tfds.core.DatasetInfo(
       builder=self,
       description="Patches of tiles with their place, climate and date.",
       features=records.features(config),
       metadata=tfds.core.MetadataDict(
         bands=list(config.bands),
-        scale=[list(pair) for pair in config.scale],
-        settings=config.settings(),
+        scale=[list(pair) for pair in _pair_a_band(config)],
+        settings=settings,
+        **(asked or {}),
       ),
       disable_shuffling=True,
     )
@@ -123,7 +134,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
         continue
       lengths = [reports[i].num_records for i in mine]
       self.counts[split] = sum(lengths)
-      self.places[split] = np.concatenate([reports[i].places for i in mine])
+      self.columns[split] = _join([reports[i].columns for i in mine])
       split_infos.append(
         tfds.core.SplitInfo(
           name=split,
@@ -143,30 +154,69 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       {"file": str(error.path), "reason": error.reason} for error in self.errors
     ]
     self._check_splits(self.counts.get)
+    self._describe(reports, shard_splits)
+    folder = pathlib.Path(paths[0]).parent
+    self.info.metadata["splits_sha256"] = _write_splits(
+      folder / SPLITS_FILE, reports, shard_splits, self.builder_config
+    )
     self.info.set_splits(tfds.core.SplitDict(split_infos))
+
+  def _describe(self, reports, shard_splits):
+    """Completes the metadata by what is known once records are written."""
+    config, metadata = self.builder_config, self.info.metadata
+    if not config.scale:
+      number, total, squares = sum(
+        report.sums
+        for report, split in zip(reports, shard_splits, strict=True)
+        if split == "train"
+      )
+      mean = total / number
+      deviation = np.sqrt(np.maximum(squares / number - mean**2, 0))
+      # A band that is the same everywhere is only shifted.
+      deviation = np.where(deviation > 1e-6 * np.abs(mean), deviation, 1.0)
+      metadata["scale"] = np.stack([mean, deviation], axis=-1).tolist()
+    if not config.has_rule:
+      metadata["leaks"] = leaks.measure(self.columns)
+    described = [
+      target.describe(
+        {split: found[target.name] for split, found in self.columns.items()}
+      )
+      for target in config.targets
+    ]
+    for target in config.maps:
+      counts = collections.defaultdict(int)
+      for report, split in zip(reports, shard_splits, strict=True):
+        if target.name in report.pixels:
+          counts[split] = counts[split] + report.pixels[target.name]
+      described.append(target.describe(dict(counts)))
+    if described:
+      metadata["targets"] = described
 
   def _count_tiles(self):
     """Counts the places of each tile, and collects the tiles' errors."""
     count = functools.partial(records.count_patches, config=self.builder_config)
     per_tile = []
-    for counts, error in tqdm.tqdm(
+    for report in tqdm.tqdm(
       self._map(count, self._tile_paths),
       total=len(self._tile_paths),
       desc="labelling patches",
       unit="tile",
       disable=None,
     ):
-      if error is not None:
-        if self._strict:
-          raise error
-        self.errors.append(error)
-      per_tile.append(counts)
+      if self._strict and report.errors:
+        raise report.errors[0]
+      self.errors += report.errors
+      self.num_files += report.num_files
+      self.num_cropped += report.num_cropped
+      per_tile.append(report.counts)
     self.counts = sum(per_tile, collections.Counter())
     return per_tile
 
   def _check_splits(self, count):
     rule = self.builder_config.patches.split
     wanted = {"train": 1, "validation": rule.validation, "test": rule.test}
+    if self.builder_config.splits or self.builder_config.has_split_column:
+      wanted = {"train": 1}
     for split, share in wanted.items():
       if share and not count(split):
         reasons = "; ".join(map(str, self.errors[:3]))
@@ -180,6 +230,43 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
           + (f" ({reasons})" if reasons else "")
           + f"; give more tiles, {way_out}"
         )
+
+
+def _pair_a_band(config):
+  """Offset and divisor of each band, of which a config may give one for all."""
+  if len(config.scale) == 1:
+    return config.scale * len(config.bands)
+  return config.scale
+
+
+def _join(columns):
+  """Joins dicts of arrays, of which some may be empty."""
+  columns = [part for part in columns if part]
+  return {
+    name: np.concatenate([part[name] for part in columns])
+    for name in (columns[0] if columns else ())
+  }
+
+
+def _write_splits(path, reports, shard_splits, config):
+  """Writes `splits.csv`, a row a record; returns its SHA-256."""
+  rule = config.patches.split
+  with (
+    files.atomic(path) as temporary,
+    open(temporary, "w", newline="") as file,
+  ):
+    rows = csv.writer(file, lineterminator="\n")
+    rows.writerow(("id", "lat", "lon", "split", "block"))
+    for report, split in zip(reports, shard_splits, strict=True):
+      if not report.ids:
+        continue
+      lat, lon = report.columns["lat"], report.columns["lon"]
+      for name, *place, block in zip(
+        report.ids, lat, lon, rule.block_names(lat, lon), strict=True
+      ):
+        place = ("" if np.isnan(x) else f"{x:.5f}" for x in place)
+        rows.writerow((name, *place, split, block))
+  return rasters.sha256(path)
 
 
 def _group(paths, counts):

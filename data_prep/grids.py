@@ -6,6 +6,8 @@ import functools
 import numpy as np
 import pyproj
 
+from geojax import sphere
+
 WGS84 = 4326
 _NODES = 5
 
@@ -81,7 +83,35 @@ class Grid:
     lon = unwrap(lon, lon[:, :1])
     return lat.min(axis=1), lon.min(axis=1), lat.max(axis=1), lon.max(axis=1)
 
-  def patch_nodes(self, rows, cols, patch_size):
+  def patch_pixels(self, rows, cols, patch_size, *, corners=False):
+    """Coordinates of the centers of all pixels of patches.
+
+    Exact in EPSG:4326; see `patch_nodes` for projections.
+
+    Args:
+      rows: First rows, shape `[n]`.
+      cols: First columns, shape `[n]`.
+      patch_size: Rows and columns of a patch.
+      corners: Whether to return the pixels' corners instead, one more a side.
+
+    Returns:
+      `lat_deg` and `lon_deg` that broadcast to `[n, patch_size, patch_size]`;
+      longitudes are within 180 degrees of the first one of the patch.
+    """
+    if self.is_projected:
+      lat, lon, weights = self.patch_nodes(
+        rows, cols, patch_size, corners=corners
+      )
+      lon = unwrap(lon, lon[:, :1, :1])
+      return tuple(weights @ x @ weights.T for x in (lat, lon))
+    pixel = np.arange(patch_size + corners) - 0.5 * corners
+    row, col = (np.asarray(x)[:, None, None] for x in (rows, cols))
+    lat, lon = self.pixel_to_latlon(row + pixel[:, None], col + pixel)
+    first = lon[..., :1]
+    # Unwrapping rounds, which matters on the border of a map's pixel.
+    return lat, np.where(np.abs(lon - first) < 180, lon, unwrap(lon, first))
+
+  def patch_nodes(self, rows, cols, patch_size, *, corners=False):
     """Coordinates of 5 x 5 nodes of each patch, exact, and weights to pixels.
 
     Bilinear coordinates in between are accurate to a metre for a patch of a few
@@ -91,17 +121,21 @@ class Grid:
       rows: First rows, shape `[n]`.
       cols: First columns, shape `[n]`.
       patch_size: Rows and columns of a patch.
+      corners: Whether the weights are to the pixels' corners, one more a side,
+        instead of to their centers.
 
     Returns:
       `lat_deg` and `lon_deg`, each `[n, 5, 5]`, and weights `[patch_size, 5]`.
     """
-    last = max(patch_size - 1, 1)
-    nodes = np.linspace(0, last, _NODES)
-    position = np.arange(patch_size) * ((_NODES - 1) / last)
+    count = patch_size + corners
+    last = max(count - 1, 1)
+    nodes = np.linspace(0, last, _NODES) - 0.5 * corners
+    position = np.arange(count) * ((_NODES - 1) / last)
     weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(_NODES)))
     lat, lon = np.broadcast_arrays(
       *self.pixel_to_latlon(
-        rows[:, None, None] + nodes[:, None], cols[:, None, None] + nodes
+        np.asarray(rows)[:, None, None] + nodes[:, None],
+        np.asarray(cols)[:, None, None] + nodes,
       )
     )
     return lat, lon, weights
@@ -119,6 +153,54 @@ class Grid:
           f"pixels lie outside of its projection EPSG:{self.epsg}: {error}"
         ) from error
     return y, (x + 180) % 360 - 180
+
+
+@dataclasses.dataclass(frozen=True)
+class Spot:
+  """The pixels of an image whose extent is unknown: all lie at one place.
+
+  Attributes:
+    height: Rows of pixels.
+    width: Columns of pixels.
+    lat_deg: Latitude of the image, NaN if it is unknown too.
+    lon_deg: Its longitude.
+  """
+
+  height: int
+  width: int
+  lat_deg: float
+  lon_deg: float
+
+
+def centered(height, width, lat_deg, lon_deg, pixel_m):
+  """Grid in EPSG:4326 of an image that lies north up around a place.
+
+  Accurate to a thousandth of the image's width for one of a few km.
+
+  Args:
+    height: Rows of pixels.
+    width: Columns of pixels.
+    lat_deg: Latitude of the image's center.
+    lon_deg: Its longitude.
+    pixel_m: Metres a pixel.
+
+  Returns:
+    A `Grid`.
+  """
+  pixel_height = np.rad2deg(pixel_m / (1e3 * sphere.EARTH_RADIUS_KM))
+  # Next to a pole, an image spans more than a turn.
+  pixel_width = min(
+    pixel_height / max(np.cos(np.deg2rad(lat_deg)), 1e-9), 360 / width
+  )
+  return Grid(
+    height=height,
+    width=width,
+    west=float(lon_deg - width / 2 * pixel_width),
+    north=float(lat_deg + height / 2 * pixel_height),
+    pixel_width=float(pixel_width),
+    pixel_height=float(pixel_height),
+    epsg=WGS84,
+  )
 
 
 def unwrap(lon_deg, reference_deg):

@@ -62,7 +62,7 @@ def _count_by_patch(grid, climate_map, rows, cols, patch_size):
   fractions = np.zeros((len(rows), len(climate.ZONES)), np.float32)
   for start in range(0, len(rows), _PATCHES):
     row, col = (x[start : start + _PATCHES] for x in (rows, cols))
-    lat, lon, weights = grid.patch_nodes(row, col, patch_size)
+    lat, lon, _ = grid.patch_nodes(row, col, patch_size)
     lon = grids.unwrap(lon, lon[:, :1, :1])
     zone = climate_map.only_zone(
       lat.min((1, 2)), lon.min((1, 2)), lat.max((1, 2)), lon.max((1, 2))
@@ -71,33 +71,39 @@ def _count_by_patch(grid, climate_map, rows, cols, patch_size):
     (alike,) = np.nonzero(zone >= 0)
     part[alike, zone[alike]] = 1
     (mixed,) = np.nonzero(zone < 0)
-    if grid.is_projected:
-      lat, lon = (weights @ x[mixed] @ weights.T for x in (lat, lon))
-    else:
-      # Exact, also on the borders of the map's pixels.
-      pixel = np.arange(patch_size)
-      row, col = (x[mixed, None, None] for x in (row, col))
-      lat, lon = grid.pixel_to_latlon(row + pixel[:, None], col + pixel)
-    zones = climate_map.lookup(lat, lon)
+    zones = climate_map.lookup(
+      *grid.patch_pixels(row[mixed], col[mixed], patch_size)
+    )
     index = np.arange(len(mixed))[:, None, None] * len(climate.ZONES) + zones
     counts = np.bincount(index.ravel(), minlength=part[mixed].size)
     part[mixed] = counts.reshape(part[mixed].shape) / patch_size**2
   return fractions
 
 
-def geo_labels(fractions, lat_deg, lon_deg, date):
-  """Encodes labels of patches that were seen on one date.
+def one_zone(climate_map, lat_deg, lon_deg):
+  """Fractions of patches that lie at one place each, float32, `[n, 31]`."""
+  zones = climate_map.lookup(lat_deg, lon_deg)
+  return np.eye(len(climate.ZONES), dtype=np.float32)[zones]
+
+
+def day_of_year(date):
+  """Day of the year of a date, from 1; NaN for None."""
+  return np.nan if date is None else float(date.timetuple().tm_yday)
+
+
+def geo_labels(fractions, lat_deg, lon_deg, day):
+  """Encodes labels of patches; what is unknown is NaN.
 
   Args:
     fractions: Fraction in each climate zone, shape `[n, 31]`.
     lat_deg: Latitudes of the patches' centres, shape `[n]`.
     lon_deg: Longitudes of the patches' centres, shape `[n]`.
-    date: A `datetime.date`.
+    day: Days of the year, from 1, shape `[n]` or `[]`.
 
   Returns:
     Labels by name, see `encodings.LABELS`, float32, each `[n, numbers]`.
   """
-  day = np.full(len(fractions), date.timetuple().tm_yday)
+  day = np.broadcast_to(day, len(fractions))
   found = {
     "climate": fractions,
     "coords": encodings.encode_coordinates(lat_deg, lon_deg),

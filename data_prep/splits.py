@@ -14,7 +14,9 @@ depends only on the patch's bounds: all workers agree, and all dates of one
 place fall into one split.
 """
 
+import csv
 import dataclasses
+import functools
 import hashlib
 
 import numpy as np
@@ -90,21 +92,37 @@ class SplitRule:
     cols = np.floor((np.asarray(lon_deg) + 180) / self.block_deg).astype(int)
     return self._wrap(rows, cols)
 
+  def block_names(self, lat_deg, lon_deg):
+    """Names of the blocks of places, `<row>_<column>`; "" if it is unknown."""
+    lat_deg, lon_deg = np.asarray(lat_deg), np.asarray(lon_deg)
+    is_known = ~np.isnan(lat_deg)
+    rows, cols = self.block_of(
+      np.where(is_known, lat_deg, 0), np.where(is_known, lon_deg, 0)
+    )
+    return [
+      f"{row}_{col}" if known else ""
+      for row, col, known in zip(rows, cols, is_known, strict=True)
+    ]
+
   def block_split(self, rows, cols):
     """Splits of blocks, indices into `SPLITS`, int8."""
     num_cols = 2 * self.num_rows
     blocks, inverse = np.unique(
       np.asarray(rows) * num_cols + cols, return_inverse=True
     )
-    draws = [
-      stable_uniform(self.seed, *divmod(block, num_cols))
-      for block in blocks.tolist()
-    ]
+    keys = [divmod(block, num_cols) for block in blocks.tolist()]
+    return self._by_hash(keys)[inverse]
+
+  def name_split(self, names):
+    """Splits of images whose place is unknown, by their names, int8."""
+    return self._by_hash([("name", name) for name in names])
+
+  def _by_hash(self, keys):
+    draws = [stable_uniform(self.seed, *key) for key in keys]
     held_out = np.array([self.test, self.test + self.validation])
-    splits = np.array([TEST, VALIDATION, TRAIN], np.int8)[
+    return np.array([TEST, VALIDATION, TRAIN], np.int8)[
       np.searchsorted(held_out, draws, side="right")
     ]
-    return splits[inverse]
 
   def assign(self, south, west, north, east):
     """Splits of patches, indices into `SPLITS` or `DROPPED`, int8, shape `[n]`.
@@ -161,3 +179,110 @@ class SplitRule:
         cols = np.minimum(left + j, right)
         rank = np.maximum(rank, self.block_split(*self._wrap(rows, cols)))
     return rank
+
+
+@dataclasses.dataclass(frozen=True)
+class LongitudeRule(SplitRule):
+  """Splits by longitude: train in the west, then validation, test in the east.
+
+  Patches next to a boundary may touch. `block_deg` does not matter; patches
+  whose place is unknown go by the hash.
+
+  Attributes:
+    boundaries: Longitudes where validation and test begin, in degrees.
+  """
+
+  boundaries: tuple[float, float] = (180.0, 180.0)
+
+  def assign(self, south, west, north, east):
+    """See `SplitRule.assign`; the center of a patch decides."""
+    del south, north
+    lon = (np.asarray(west) + np.asarray(east)) / 2
+    lon = (lon + 180) % 360 - 180
+    return np.searchsorted(self.boundaries, lon, side="right").astype(np.int8)
+
+
+@functools.lru_cache(maxsize=2)
+def read_listed(path):
+  """Reads the splits of a file such as a build's `splits.csv`.
+
+  Args:
+    path: CSV with columns `id` and `split`, and any others.
+
+  Returns:
+    Index into `SPLITS` by id.
+
+  Raises:
+    ValueError: The file is of another form, or lists a patch twice.
+    OSError: It cannot be read.
+  """
+  listed = {}
+  with open(path, newline="", encoding="utf-8-sig") as file:
+    rows = csv.DictReader(file)
+    missing = {"id", "split"} - set(rows.fieldnames or ())
+    if missing:
+      raise ValueError(
+        f"{path}: no column {', '.join(sorted(missing))}; expected a file such"
+        " as a build's splits.csv"
+      )
+    for number, row in enumerate(rows, 1):
+      if row["split"] not in SPLITS:
+        raise ValueError(
+          f"{path}: row {number}: split {row['split']!r}, expected one of"
+          f" {', '.join(SPLITS)}"
+        )
+      if listed.setdefault(row["id"], SPLITS.index(row["split"])) != (
+        SPLITS.index(row["split"])
+      ):
+        raise ValueError(f"{path}: row {number}: {row['id']} has two splits")
+  return listed
+
+
+def parse_split_by(text):
+  """Parses "place" to None, and "longitude:60,20,20" to shares that sum to 1.
+
+  Raises:
+    ValueError: The text is neither.
+  """
+  if text == "place":
+    return None
+  way, _, numbers = text.partition(":")
+  try:
+    shares = np.array([float(x) for x in numbers.split(",")])
+  except ValueError:
+    shares = np.zeros(0)
+  if (
+    way != "longitude"
+    or len(shares) != len(SPLITS)
+    or not (shares >= 0).all()
+    or not shares.sum() > 0
+  ):
+    raise ValueError(
+      f"split {text!r}, expected place, or longitude:60,20,20 for train,"
+      " validation and test"
+    )
+  return shares / shares.sum()
+
+
+def longitude_rule(lon_deg, shares, rule):
+  """Makes the `LongitudeRule` that gives each split its share of places.
+
+  Args:
+    lon_deg: Longitudes of the places in degrees, shape `[n]`, n > 0.
+    shares: Result of `parse_split_by`.
+    rule: The `SplitRule` whose other fields it takes.
+  """
+  lon_deg = np.sort(lon_deg)
+  ends = np.rint(np.cumsum(shares)[:2] * len(lon_deg)).astype(int)
+  # Between two places, so that rounding does not decide.
+  beyond = np.concatenate([[-180.0], lon_deg, [180.0]])
+  found = [float(beyond[end] + beyond[end + 1]) / 2 for end in ends]
+  return LongitudeRule(
+    rule.block_deg,
+    rule.buffer_deg,
+    rule.inset_deg,
+    validation=float(shares[VALIDATION]),
+    test=float(shares[TEST]),
+    seed=rule.seed,
+    boundaries=tuple(found),
+  )

@@ -16,12 +16,9 @@ References:
   Snyder, Map Projections - A Working Manual, USGS 1395, 1987, eq. 4-18 ff.
 """
 
-import functools
-
 import numpy as np
-import pyproj
 
-from data_prep import grids, tiles
+from data_prep import grids, maps, tiles
 
 # Mount Everest, in metres.
 MAX_ELEVATION_M = 8849
@@ -51,7 +48,7 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   degrees has no edge there.
 
   Args:
-    dem: A `tiles.Tile` of one band, metres above the sea.
+    dem: Result of `maps.open_raster`, metres above the sea.
     grid: The `grids.Grid` of the image.
     rows: First row of each patch in the image, shape `[n]`.
     cols: First column of each patch, shape `[n]`.
@@ -67,8 +64,6 @@ def read_terrain(dem, grid, rows, cols, patch_size):
     ValueError: The projection of the image is unknown.
   """
   rows, cols = np.asarray(rows), np.asarray(cols)
-  if dem.num_bands != 1:
-    raise tiles.TileError(dem.path, f"{dem.num_bands} bands, expected one")
   terrain = np.empty((len(rows), patch_size, patch_size, 4), np.float32)
   if not len(rows):
     return terrain
@@ -84,7 +79,9 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   )
   _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon)
   first_row, first_col = top.min(), left.min()
-  window = _read_window(dem, first_row, bottom.max(), first_col, right.max())
+  window = maps.read_window(
+    dem, first_row, bottom.max(), first_col, right.max()
+  )
   for i in range(len(rows)):
     z = window[
       top[i] - first_row : bottom[i] - first_row,
@@ -187,34 +184,21 @@ def _dem_places(dem, lat, lon):
 
 def _latlon_to_pixel(dem, lat, lon):
   """The inverse of `Grid.pixel_to_latlon`, but for whole turns."""
-  x, y = lon, lat
-  if dem.grid.is_projected:
-    try:
-      x, y = _from_wgs84(dem.grid.epsg).transform(lon, lat, errcheck=True)
-    except pyproj.exceptions.CRSError as error:
-      raise tiles.TileError(
-        dem.path, f"unknown projection EPSG:{dem.grid.epsg}"
-      ) from error
-    except pyproj.exceptions.ProjError as error:
-      raise tiles.TileError(
-        dem.path,
-        f"EPSG:{dem.grid.epsg} does not reach {_place(lat, lon)}: {error}",
-      ) from error
-  return (
-    (dem.grid.north - y) / dem.grid.pixel_height - 0.5,
-    (x - dem.grid.west) / dem.grid.pixel_width - 0.5,
-  )
-
-
-@functools.lru_cache(maxsize=256)
-def _from_wgs84(epsg):
-  return pyproj.Transformer.from_crs(grids.WGS84, epsg, always_xy=True)
+  try:
+    row, col = maps.project(dem, lat, lon)
+  except ValueError as error:
+    raise tiles.TileError(dem.path, f"{error}") from error
+  if not np.isfinite(row).all():
+    raise tiles.TileError(
+      dem.path, f"EPSG:{dem.grid.epsg} does not reach {_place(lat, lon)}"
+    )
+  return row - 0.5, col - 0.5
 
 
 def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):
   """Raises if a patch needs pixels that the DEM does not have."""
   outside = (top < 0) | (bottom > dem.grid.height)
-  if not _is_all_around(dem.grid):
+  if not maps.is_all_around(dem.grid):
     outside |= (left < 0) | (right > dem.grid.width)
   if outside.any():
     i = np.argmax(outside)
@@ -227,25 +211,6 @@ def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):
       " the image and 2 of its own pixels around (gdalbuildvrt and"
       " gdal_translate join several)",
     )
-
-
-def _is_all_around(grid):
-  """Whether a DEM's last column borders on its first."""
-  turn = 360 / grid.pixel_width
-  return not grid.is_projected and abs(grid.width - turn) < 0.5
-
-
-def _read_window(dem, top, bottom, left, right):
-  """Elevations of a window, `[rows, columns]`; columns wrap around."""
-  width = dem.grid.width
-  parts = []
-  while left < right:
-    start = left % width
-    count = min(right - left, width - start)
-    part = dem.read(None, top, start, bottom - top, count, allow_nan=True)
-    parts.append(part[..., 0])
-    left += count
-  return np.concatenate(parts, axis=1)
 
 
 def _place(lat, lon):

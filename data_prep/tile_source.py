@@ -10,6 +10,7 @@ import datetime
 import functools
 import os
 import pathlib
+import re
 from typing import ClassVar
 
 import numpy as np
@@ -25,16 +26,21 @@ class Scene:
   Sources whose images have clouds, scales or offsets extend `prepare`.
 
   Attributes:
-    date: When the tile was seen.
-    bands: Names of the bands to read, in order.
+    date: When the tile was seen, or None.
+    bands: Names of the bands to read, in order; those of the config's images
+      unless `with_bands` adds others.
     about: Features that all patches of the tile share, by name.
     order: Names of the tile's bands, if its file may name none.
   """
 
-  date: datetime.datetime
+  date: datetime.datetime | None
   bands: tuple[str, ...]
   about: dict[str, str | int] = dataclasses.field(default_factory=dict)
   order: tuple[str, ...] = ()
+
+  def with_bands(self, bands):
+    """Returns the scene that reads what images of some bands are made of."""
+    return dataclasses.replace(self, bands=tuple(bands))
 
   def prepare(self, patches):
     """Makes images of patches; here the pixels as they are.
@@ -65,6 +71,19 @@ class Source:
   features: ClassVar[dict[str, type]] = {}
   contents: ClassVar[str] = "tiles"
 
+  def with_inputs(self, source_dir):
+    """Returns the source with digests of files that it reads besides patches.
+
+    Args:
+      source_dir: The user's folder, `--source`, or None.
+
+    Raises:
+      ValueError: A file that has to be given is not.
+      tiles.TileError: One cannot be read.
+    """
+    del source_dir
+    return self
+
   def fetch(self, download_dir, source_dir):
     """Returns the folder to read from, or raises before any work begins.
 
@@ -94,12 +113,27 @@ class Source:
     """
     raise NotImplementedError
 
+  def find_patches(self, config, directory, folder, executor_map=map):
+    """Finds the files of patches, and completes the config by what they are.
+
+    Args:
+      config: The `configs.GeoTilesConfig` of the build.
+      directory: See `cut_tiles`.
+      folder: See `cut_tiles`.
+      executor_map: See `cut_tiles`.
+
+    Returns:
+      A config, and the results of `cut_tiles`.
+    """
+    return config, *self.cut_tiles(directory, folder, executor_map)
+
   def open_patches(self, path, config):
-    """Opens a path of `cut_tiles` for as long as a context lasts.
+    """Opens a path of `find_patches` for as long as a context lasts.
 
     Returns:
       A context manager of `tile_patches.TilePatches`, or of an object with its
-      `split`, `left_out`, `read_together` and `cut`.
+      `num_files`, `num_cropped`, `split`, `left_out`, `ids`, `read_together`,
+      `cut` and `errors`.
     """
     raise NotImplementedError
 
@@ -145,6 +179,10 @@ class TileSource(Source):
     """
     del directory
     return [path], []
+
+  def open_tile(self, path, config):
+    """Returns a context manager of a path's `tiles.Tile`."""
+    return tiles.opened(path, config.dtype)
 
   def open_scene(self, tile):
     """The `Scene` of a `tiles.Tile`; ValueError if its date is unknown."""
@@ -193,6 +231,46 @@ class TileSource(Source):
       else:
         names = [name for name in names if not name.startswith(".")]
         yield from self.inputs_in(root, folders, names)
+
+
+def date_parser(pattern):
+  """Returns a function from a file's name to the date in it, or None for "".
+
+  Args:
+    pattern: Regular expression. Its only group is the date in ISO 8601, also
+      without hyphens, or its groups are called year, month and day.
+
+  Raises:
+    ValueError: The expression is invalid or has other groups.
+  """
+  if not pattern:
+    return None
+  try:
+    expression = re.compile(pattern)
+  except re.error as error:
+    raise ValueError(f"date_from {pattern!r}: {error}") from None
+  named = set(expression.groupindex) == {"year", "month", "day"}
+  if expression.groups != (3 if named else 1):
+    raise ValueError(
+      f"date_from {pattern!r}, expected one group, such as _(\\d{{8}})_, or"
+      " groups called year, month and day"
+    )
+
+  def parse(name):
+    match = expression.search(str(name))
+    if match is None:
+      raise ValueError(f"no date in {name}: it does not match {pattern!r}")
+    text = (
+      "-".join(match[key] for key in ("year", "month", "day"))
+      if named
+      else match[1]
+    )
+    try:
+      return datetime.datetime.fromisoformat(text)
+    except ValueError:
+      raise ValueError(f"date {text!r} of {name}, expected ISO 8601") from None
+
+  return parse
 
 
 def make_folder(directory):

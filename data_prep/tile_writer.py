@@ -5,7 +5,7 @@ from xml.sax import saxutils
 import numpy as np
 import tifffile
 
-from data_prep import grids, tiles
+from data_prep import geotiff_tags, grids
 from geojax import files
 
 # Side of the blocks that `write_planes` writes.
@@ -102,7 +102,7 @@ def write_codes(path, codes, *, band, grid, date, colors, no_data):
     photometric="palette",
     colormap=palette,
     dtype=np.uint8,
-    more_tags=[(tiles.GDAL_NO_DATA, "s", 0, str(no_data), True)],
+    more_tags=[(geotiff_tags.GDAL_NO_DATA, "s", 0, str(no_data), True)],
   )
 
 
@@ -121,10 +121,10 @@ def _write(path, pixels, bands, grid, date, more_tags=(), **layout):
   scale = (grid.pixel_width, grid.pixel_height, 0.0)
   tie_point = (0.0, 0.0, 0.0, grid.west, grid.north, 0.0)
   extratags = [
-    (tiles.PIXEL_SCALE, "d", 3, scale, True),
-    (tiles.TIEPOINT, "d", 6, tie_point, True),
-    (tiles.GEO_KEYS, "H", len(keys), keys, True),
-    (tiles.GDAL_METADATA, "s", 0, metadata, True),
+    (geotiff_tags.PIXEL_SCALE, "d", 3, scale, True),
+    (geotiff_tags.TIEPOINT, "d", 6, tie_point, True),
+    (geotiff_tags.GEO_KEYS, "H", len(keys), keys, True),
+    (geotiff_tags.GDAL_METADATA, "s", 0, metadata, True),
     *more_tags,
   ]
   with files.atomic(path) as temporary:

@@ -1,14 +1,9 @@
 """GeoTIFF tiles: pixels, location, date and names of the bands.
 
-A tile is one TIFF page with its bands last, north up, with the GeoTIFF tags of
-its location: 33550 and 33922 (or an unrotated 34264) and the GeoKeys. The date
-is the TIFF's DateTime. Band names are those that GDAL, QGIS and rasterio show:
-items DESCRIPTION of GDAL's metadata tag. The no-data value is GDAL's tag 42113;
-it fills the blocks of a sparse file that were never written.
-
-References:
-  OGC GeoTIFF Standard 1.1, 2019.
-  TIFF Revision 6.0, 1992.
+A tile is one TIFF page with its bands last, north up; `geotiff_tags` reads its
+tags. The date is the TIFF's DateTime. Band names are those that GDAL, QGIS and
+rasterio show. The no-data value fills the blocks of a sparse file that were
+never written.
 """
 
 import contextlib
@@ -16,26 +11,12 @@ import dataclasses
 import datetime
 import logging
 import pathlib
-import xml.etree.ElementTree as ElementTree
 
 import numpy as np
 import tifffile
 
-from data_prep import grids, rasters, tile_blocks
+from data_prep import geotiff_tags, grids, rasters, tile_blocks
 from data_prep.tile_blocks import UnusableError
-
-# TIFF tags.
-PIXEL_SCALE = 33550
-TIEPOINT = 33922
-TRANSFORMATION = 34264
-GEO_KEYS = 34735
-GDAL_METADATA = 42112
-GDAL_NO_DATA = 42113
-_AFFINE_TAGS = (PIXEL_SCALE, TIEPOINT, TRANSFORMATION)
-
-_DATE_FORMAT = "%Y:%m:%d %H:%M:%S"
-# The GeoTIFF standard's code for "defined by the user": no EPSG code.
-_USER_DEFINED = 32767
 
 
 class TileError(Exception):
@@ -65,6 +46,8 @@ class Tile:
     date: When the tile was seen, or None.
     block_height: Rows that are decoded together; 1 without compression.
     no_data: Value of pixels without data, or None.
+    scale: Scale and offset that the file gives its first band: value = scale *
+      pixel + offset.
     page: The page of the file while it is open, see `opened`, or None.
   """
 
@@ -77,6 +60,7 @@ class Tile:
   date: datetime.datetime | None
   block_height: int = 1
   no_data: float | None = None
+  scale: tuple[float, float] = (1.0, 0.0)
   page: tifffile.TiffPage | None = dataclasses.field(
     default=None, compare=False, repr=False
   )
@@ -124,13 +108,8 @@ class Tile:
       )
     every = list(range(self.num_bands))
     indices = every if bands is None else self.band_indices(bands)
-    with contextlib.ExitStack() as stack, _read_errors(self.path):
-      page = self.page
-      if page is None:
-        page = stack.enter_context(_open_page(self.path))
-      pixels = tile_blocks.read_window(
-        page, row, col, height, width, self.no_data or 0
-      )
+    with read_errors(self.path):
+      pixels = self.decode(row, col, height, width)
     if indices != every:
       pixels = pixels[..., indices]
     may_be_nan = pixels.dtype.kind == "f" and not allow_nan
@@ -138,20 +117,35 @@ class Tile:
       raise TileError(self.path, "NaN among the pixels")
     return pixels
 
+  def decode(self, row, col, height, width):
+    """Decodes all bands of a window, `[height, width, num_bands]`."""
+    with contextlib.ExitStack() as stack:
+      page = self.page
+      if page is None:
+        page = stack.enter_context(_open_page(self.path))
+      return tile_blocks.read_window(
+        page, row, col, height, width, self.no_data or 0
+      )
 
-def open_tile(path, dtype=None):
+
+def open_tile(path, dtype=None, **kwargs):
   """Reads a tile's header; see `opened`."""
-  with opened(path, dtype) as tile:
+  with opened(path, dtype, **kwargs) as tile:
     return dataclasses.replace(tile, page=None)
 
 
 @contextlib.contextmanager
-def opened(path, dtype=None):
+def opened(path, dtype=None, *, file=None, spot=None, epsg=0):
   """Reads a tile's header and keeps its file open for `Tile.read`.
 
   Args:
     path: A GeoTIFF file.
     dtype: NumPy dtype that the pixels must have; any by default.
+    file: The open file to read from, if it is not on disk at `path`.
+    spot: For files of any origin: latitude and longitude of one that has no
+      georeference, which is an error otherwise. The TIFF's DateTime, which may
+      be when the file was made, is then not read.
+    epsg: Code of the projection of a file that defines its own; 0: an error.
 
   Yields:
     A `Tile`.
@@ -163,26 +157,14 @@ def opened(path, dtype=None):
   path = pathlib.Path(path)
   with contextlib.ExitStack() as stack:
     # The caller's errors, raised at `yield`, are not those of the file.
-    with _read_errors(path):
-      tile = _read_header(path, stack.enter_context(_open_page(path)), dtype)
+    with read_errors(path):
+      page = stack.enter_context(_open_page(file or path))
+      tile = _read_header(path, page, dtype, spot, epsg)
     yield tile
 
 
-def _read_header(path, page, dtype):
-  west, north, pixel_width, pixel_height = _read_affine(page)
-  keys = page.geotiff_tags or {}
-  epsg = int(
-    keys.get("ProjectedCSTypeGeoKey")
-    or keys.get("GeographicTypeGeoKey")
-    or _USER_DEFINED
-  )
-  if epsg == _USER_DEFINED:
-    raise UnusableError("no georeference: no EPSG code among its GeoKeys")
-  is_area = int(keys.get("GTRasterTypeGeoKey", 1)) == 1
-  if not is_area:
-    # The tie point is the upper left pixel's centre.
-    west -= pixel_width / 2
-    north += pixel_height / 2
+def _read_header(path, page, dtype, spot, epsg):
+  grid, is_area = geotiff_tags.read_grid(page, spot, epsg)
   if page.axes not in ("YX", "YXS", "SYX"):
     raise UnusableError(f"axes {page.axes}, expected rows, columns and bands")
   if page.dtype is None:
@@ -192,22 +174,15 @@ def _read_header(path, page, dtype):
   tile_blocks.check_blocks(page)
   return Tile(
     path=path,
-    grid=grids.Grid(
-      height=page.imagelength,
-      width=page.imagewidth,
-      west=west,
-      north=north,
-      pixel_width=pixel_width,
-      pixel_height=pixel_height,
-      epsg=epsg,
-    ),
+    grid=grid,
     dtype=page.dtype,
     num_bands=page.samplesperpixel,
-    bands=_read_bands(page),
+    bands=geotiff_tags.read_bands(page),
     is_area=is_area,
-    date=_read_date(page),
+    date=geotiff_tags.read_date(page) if spot is None else None,
     block_height=1 if page.is_memmappable else tile_blocks.block_shape(page)[0],
-    no_data=_read_no_data(page),
+    no_data=geotiff_tags.read_no_data(page),
+    scale=geotiff_tags.read_scale(page),
     page=page,
   )
 
@@ -254,7 +229,7 @@ def _open_page(path):
 
 
 @contextlib.contextmanager
-def _read_errors(path):
+def read_errors(path):
   """Turns whatever reading a file raises into a TileError."""
   try:
     yield
@@ -271,63 +246,3 @@ def _read_errors(path):
 def _cannot_be_read(error):
   text = " ".join(str(error).split())
   return f"cannot be read ({type(error).__name__}: {text})"
-
-
-def _read_affine(page):
-  """Upper left corner and pixel size."""
-  tags = {
-    code: page.tags[code].value for code in _AFFINE_TAGS if code in page.tags
-  }
-  if TRANSFORMATION in tags:
-    a, b, _, x, d, e, _, y = tags[TRANSFORMATION][:8]
-    if b or d:
-      raise UnusableError("rotated transform, expected north up")
-    pixel_width, pixel_height, west, north = a, -e, x, y
-  elif PIXEL_SCALE in tags and TIEPOINT in tags:
-    pixel_width, pixel_height = tags[PIXEL_SCALE][:2]
-    col, row, _, x, y, _ = tags[TIEPOINT][:6]
-    west, north = x - col * pixel_width, y + row * pixel_height
-  else:
-    raise UnusableError("no georeference: GeoTIFF tags 33550 and 33922 missing")
-  if not (pixel_width > 0 and pixel_height > 0):
-    raise UnusableError(
-      f"pixel size ({pixel_width}, {pixel_height}), expected north up"
-    )
-  return west, north, pixel_width, pixel_height
-
-
-def _read_bands(page):
-  """Band names from GDAL's metadata, or ()."""
-  if GDAL_METADATA not in page.tags:
-    return ()
-  root = ElementTree.fromstring(page.tags[GDAL_METADATA].value)
-  names = {
-    int(item.get("sample")): item.text or ""
-    for item in root.iter("Item")
-    if item.get("role") == "description" and item.get("sample") is not None
-  }
-  if set(names) != set(range(page.samplesperpixel)):
-    return ()
-  return tuple(names[i] for i in range(page.samplesperpixel))
-
-
-def _read_date(page):
-  if "DateTime" not in page.tags:
-    return None
-  return datetime.datetime.strptime(page.tags["DateTime"].value, _DATE_FORMAT)
-
-
-def _read_no_data(page):
-  """GDAL's no-data value as a pixel has it; None if no pixel can."""
-  if GDAL_NO_DATA not in page.tags:
-    return None
-  value = float(page.tags[GDAL_NO_DATA].value.strip(" \0"))
-  if page.dtype.kind == "f":
-    # The lowest double, which GDAL writes, is -inf in single precision.
-    with np.errstate(over="ignore"):
-      return float(page.dtype.type(value))
-  if page.dtype.kind in "iu" and value.is_integer():
-    limits = np.iinfo(page.dtype)
-    if limits.min <= value <= limits.max:
-      return int(value)
-  return None

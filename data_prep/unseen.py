@@ -7,7 +7,7 @@ out for its sea.
 
 import dataclasses
 
-from data_prep import geo_tiles, sources, tile_source, tiles
+from data_prep import configs, geo_tiles, sources, tile_source, tiles
 
 
 def whole_tile_config(name, settings, stride=None):
@@ -28,7 +28,7 @@ def whole_tile_config(name, settings, stride=None):
       raise sources.UnknownConfigError(
         f"expected {geo_tiles.GeoTiles.name}/<config>"
       )
-    config = sources.find(config_name)
+    config = sources.find(settings.get("base") or config_name)
   except sources.UnknownConfigError as error:
     raise ValueError(
       f"no source of the data set {name} is known: {error}"
@@ -39,17 +39,14 @@ def whole_tile_config(name, settings, stride=None):
       " arrays"
     )
   try:
-    config = _restore(config, settings)
-  except (AttributeError, TypeError) as error:
-    raise ValueError(
-      f"the settings of {name} are of another version: {error}"
-    ) from error
-  if config.settings() != settings:
-    raise ValueError(f"the settings of {name} are of another version")
+    config = configs.restore(config, settings)
+  except ValueError as error:
+    raise ValueError(f"the settings of {name} are {error}") from error
   rule = config.patches
   return dataclasses.replace(
     config,
     dem="",
+    maps=(),
     patches=dataclasses.replace(
       rule,
       stride=stride or rule.size,
@@ -79,16 +76,3 @@ def make_tiles(path, config, directory):
   if errors:
     raise errors[0]
   return paths
-
-
-def _restore(template, values):
-  """A tree of dataclasses with the values that JSON kept of it."""
-  if dataclasses.is_dataclass(template):
-    changes = {
-      name: _restore(getattr(template, name), value)
-      for name, value in values.items()
-    }
-    return dataclasses.replace(template, **changes)
-  if isinstance(template, tuple):
-    return tuple(tuple(v) if isinstance(v, list) else v for v in values)
-  return values

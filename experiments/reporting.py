@@ -129,14 +129,16 @@ def compute_baselines(
     no place is known; and the distance of each record of the split to the
     nearest place of the train sample.
   """
-  labels = {name: table[name] for name in encodings.LABELS if name in table}
-  unknown = np.full(len(table["is_land"]), np.nan)
-  if labels.keys() < encodings.LABELS.keys():
-    return {}, unknown
+  count = len(table["is_land"])
   train, validation = (
-    statistics.sample(dataset, name) for name in ("train", "validation")
+    _with_unknown(statistics.sample(dataset, name))
+    for name in ("train", "validation")
   )
+  whole = statistics.sample(dataset, split, at_most=count)
+  labels = _with_unknown({**table, "bands": whole["bands"]})
   known = encodings.known_rows(train)["coords"]
+  if not (known.any() and encodings.known_rows(validation)["coords"].any()):
+    return {}, np.full(count, np.nan)
   train_km = groups.distance_to_train_km(
     encodings.coordinates_to_unit(np.float64(labels["coords"])),
     encodings.coordinates_to_unit(np.float64(train["coords"][known])),
@@ -148,18 +150,19 @@ def compute_baselines(
     compared = tasks.compare(geographic, labels, answers)
     return lambda mask: metrics.summarize(compared, listed, mask)
 
-  whole = statistics.sample(dataset, split, at_most=len(unknown))
   splits = train, validation, labels
   found = {
-    "nearest patch": baselines.nearest_patch(
-      train, validation, {**labels, "bands": whole["bands"]}, summarize
-    ),
+    "nearest patch": baselines.nearest_patch(*splits, summarize),
     "best constant": baselines.best_constant(*splits, summarize, listed),
     "uniform": baselines.uniform(labels),
   }
-  masks = groups.masks(labels, train_km)
+  masks = groups.masks(table, train_km)
+  names = {"count", *(metric.name for metric in listed)}
 
-  def everywhere(over):
+  def everywhere(compute):
+    def over(mask):
+      return {k: v for k, v in compute(mask).items() if k in names}
+
     by_group = {
       kind: {
         name: over(mask)
@@ -171,6 +174,18 @@ def compute_baselines(
     return {**over(None), "groups": by_group}
 
   return {name: everywhere(over) for name, over in found.items()}, train_km
+
+
+def _with_unknown(columns):
+  """Labels and `bands`; a label that the data set lacks is unknown."""
+  count = len(columns["bands"])
+  return {
+    "bands": columns["bands"],
+    **{
+      name: columns.get(name, np.full((count, width), np.nan, np.float32))
+      for name, width in encodings.LABELS.items()
+    },
+  }
 
 
 def closing_table(task_list, columns: dict) -> str:

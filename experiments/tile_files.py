@@ -84,8 +84,10 @@ def one_line(folder, described) -> str:
       f" {where['truth']['distance_km']:,.0f} km off"
     )
   if when := described.get("when"):
-    error = when["truth"]["error_days"]
-    parts.append(f"day {when['day']:.0f}, {error:.0f} off")
+    text = f"day {when['day']:.0f}"
+    if truth := when.get("truth"):
+      text += f", {truth['error_days']:.0f} off"
+    parts.append(text)
   if predicted := described.get("climate", {}).get("predicted"):
     zone, share = next(iter(predicted["zones"].items()))
     parts.append(f"{zone} {100 * share:.0f} %")
@@ -153,12 +155,13 @@ def describe(tile) -> dict:
     described["where"] = _where(tile)
   if "date_mean" in whole.columns:
     (when,) = _dates(whole)
-    error = encodings.days_apart(whole.day[0], tile.day_true)
-    when["truth"] = {
-      "day": tile.day_true,
-      "date": tile.patches.scene.date.isoformat(),
-      "error_days": _round(error, 1),
-    }
+    if tile.day_true is not None:
+      error = encodings.days_apart(whole.day[0], tile.day_true)
+      when["truth"] = {
+        "day": tile.day_true,
+        "date": tile.patches.scene.date.isoformat(),
+        "error_days": _round(error, 1),
+      }
     described["when"] = when
   described["climate"] = {"mapped": _shares(tile.climate_mapped)}
   if "climate_probs" in whole.columns:
@@ -200,7 +203,8 @@ def draw(tile, config, zones):
     (size - stride) / 2 / (first.max() + size) for first in (rows, cols)
   ]
   return tile_plots.tile_prediction(
-    title=f"{tile.patches.tile.path.stem}, seen {scene.date:%d %B %Y}",
+    title=tile.patches.tile.path.stem
+    + (f", seen {scene.date:%d %B %Y}" if scene.date else ""),
     picture=patches.true_colour(tile.picture),
     place=np.float64(whole.place[0]),
     place_true=tile.place_true,

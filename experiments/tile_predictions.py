@@ -53,8 +53,9 @@ class TilePrediction:
 
   @property
   def day_true(self):
-    """Day of the year on which the tile was seen."""
-    return self.patches.scene.date.timetuple().tm_yday
+    """Day of the year on which the tile was seen, or None."""
+    date = self.patches.scene.date
+    return None if date is None else date.timetuple().tm_yday
 
   @property
   def cell_levels(self):

@@ -61,7 +61,9 @@ class Arrays(tile_source.Source):
       lat - half, lon - half_lon, lat + half, lon + half_lon
     )
     dropped = int(np.count_nonzero(split == splits.DROPPED))
-    yield ArrayPatches(path, images, labels, split, {places.SPLIT: dropped})
+    sides = np.stack([np.full(len(lat), 2 * half), 2 * half_lon], axis=-1)
+    left_out = {places.SPLIT: dropped}
+    yield ArrayPatches(path, images, labels, split, sides, left_out)
 
   def files_beside(self, path):
     """The label files of an array, whole or in parts, sorted."""
@@ -79,14 +81,27 @@ class ArrayPatches:
     images: Memory-mapped, shape `[n, size, size, bands]`.
     labels: Labels by name, see `encodings.LABELS`, float32, `[n, numbers]`.
     split: Indices into `splits.SPLITS`, shape `[n]`.
+    sides_deg: See `places.Places`.
     left_out: How many patches were left out by place, by reason.
+    errors: Always empty; an error ends the file.
+    num_files: 1.
+    num_cropped: 0.
   """
 
   path: pathlib.Path
   images: np.ndarray
   labels: dict[str, np.ndarray]
   split: np.ndarray
+  sides_deg: np.ndarray
   left_out: dict[str, int]
+  errors: ClassVar[tuple[tiles.TileError, ...]] = ()
+  num_files: ClassVar[int] = 1
+  num_cropped: ClassVar[int] = 0
+
+  def ids(self, index):
+    """The `id` of some patches."""
+    name = self.path.name.removesuffix(_IMAGES)
+    return [f"{name}/{i}" for i in index]
 
   def read_together(self, index):
     """Yields parts of `index` that fit in memory easily."""
@@ -97,7 +112,6 @@ class ArrayPatches:
     """See `tile_patches.TilePatches.cut`."""
     labels = {name: values[index] for name, values in self.labels.items()}
     lat, lon = encodings.decode_coordinates(labels["coords"])
-    name = self.path.name.removesuffix(_IMAGES)
     return {
       "image": np.asarray(self.images[index]),
       **labels,
@@ -106,9 +120,10 @@ class ArrayPatches:
       # There is no tile: the row is the patch's index in the file.
       "row": index.astype(np.int32),
       "col": np.zeros(len(index), np.int32),
-      "id": [f"{name}/{i}" for i in index],
+      "id": self.ids(index),
       # The year is unknown; the label `date` has the day of the year.
       "acquired": [""] * len(index),
+      "sides_deg": self.sides_deg[index],
     }, collections.Counter()
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from data_prep import (
   climate_maps,
   configs,
+  map_targets,
   places,
   rasters,
   splits,
@@ -257,4 +258,5 @@ CONFIG = configs.GeoTilesConfig(
     max_sea=0.5,
     sea_kept=0.1,
   ),
+  maps=(map_targets.MapTarget("land_cover", "class_map", "modis_igbp_2019"),),
 )

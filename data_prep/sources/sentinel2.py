@@ -1,7 +1,8 @@
-"""Sentinel-2 Level-2A: tiles, .SAFE products or zips of them.
+"""Sentinel-2: tiles, Level-2A .SAFE products or zips of them.
 
 A tile is a GeoTIFF `<product>_s2.tif` of uint16 at 10 m whose name is that of
-the product, see `products`; `safe_products` makes one of a product.
+the product, see `products`; `safe_products` makes one of a product. Bands that
+the file names may be in any order, and more than images have.
 """
 
 import dataclasses
@@ -27,9 +28,11 @@ class Sentinel2(tile_source.TileSource):
   Attributes:
     kind: Name of the kind of input, part of a data set's settings.
     default_baseline: Processing baseline of products whose name has none.
+    date_from: Regular expression whose group is the date in a file's name; then
+      tiles need not have the name of a product.
   """
 
-  bands: ClassVar[tuple[str, ...]] = BANDS
+  bands: ClassVar[tuple[str, ...]] = products.ALL_BANDS
   features: ClassVar[dict[str, type]] = {
     "product": str,
     "mgrs": str,
@@ -42,27 +45,32 @@ class Sentinel2(tile_source.TileSource):
 
   kind: str = "tiles"
   default_baseline: str | None = None
+  date_from: str = ""
 
   def __post_init__(self):
     if self.default_baseline is not None:
       products.check_baseline(self.default_baseline)
+    tile_source.date_parser(self.date_from)
 
   def inputs_in(self, root, folders, files):
     """See `TileSource.inputs_in`."""
     if root.name.endswith(".SAFE"):
       folders.clear()
       return [root]
-    return [root / name for name in files if name.endswith(("_s2.tif", ".zip"))]
+    endings = (".tif", ".tiff") if self.date_from else ("_s2.tif", ".zip")
+    return [root / name for name in files if name.endswith(endings)]
 
   def tile_name(self, path):
     """See `TileSource.tile_name`."""
+    if self.date_from:
+      return path.name
     return products.tile_name(path.name)
 
   def convert(self, path, directory):
     """See `TileSource.convert`."""
     paths, errors = [], []
     with tiles.collect_errors(errors, path):
-      if path.name.endswith("_s2.tif"):
+      if self.date_from or path.name.endswith("_s2.tif"):
         self.describe(path)  # Reports names that have no date or baseline.
         paths.append(path)
       else:
@@ -79,7 +87,8 @@ class Sentinel2(tile_source.TileSource):
     return products.ProductScene(
       date=product.date,
       # Tiles without names of bands have those of `BANDS_11`.
-      bands=BANDS_11 if "SCL" in (tile.bands or BANDS_11) else BANDS,
+      bands=BANDS,
+      has_scl="SCL" in (tile.bands or BANDS_11),
       order=BANDS_11,
       baseline=product.baseline,
       about={
@@ -92,8 +101,20 @@ class Sentinel2(tile_source.TileSource):
 
   def describe(self, path):
     """Returns the `products.Product` of a path's name."""
-    return products.parse_product(
-      pathlib.Path(path).name, self.default_baseline
+    name = pathlib.Path(path).name
+    if not self.date_from:
+      return products.parse_product(name, self.default_baseline)
+    if self.default_baseline is None:
+      raise ValueError(
+        "--date_from needs --default_baseline, which determines the offset of"
+        " the pixels"
+      )
+    return products.Product(
+      name=products.strip_suffix(name),
+      date=tile_source.date_parser(self.date_from)(name),
+      baseline=self.default_baseline,
+      mgrs="",
+      relative_orbit=-1,
     )
 
 

@@ -133,7 +133,9 @@ def write_rasterio(path, output):
         ]
         fractions = np.bincount(zone, minlength=31)[None] / SIZE**2
         lat, lon = lat.mean(keepdims=True), lon.mean(keepdims=True)
-        found = labels.geo_labels(fractions, lat, lon, product.date)
+        found = labels.geo_labels(
+          fractions, lat, lon, labels.day_of_year(product.date)
+        )
         yield {
           "image": np.moveaxis(image, 0, -1).astype(np.uint16),
           **{name: values[0] for name, values in found.items()},

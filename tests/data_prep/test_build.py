@@ -16,6 +16,7 @@ from absl.testing import flagsaver
 
 from data_prep import (
   build,
+  build_folder,
   geo_tiles,
   rasters,
   records,
@@ -230,7 +231,7 @@ def test_a_folder_that_is_no_data_set_is_not_taken_for_one(capsys, tmp_path):
 
 def test_two_builds_do_not_write_to_one_place(tmp_path):
   with (
-    build._lock(tmp_path / "tiles/earth_smoke"),
+    build_folder.lock(tmp_path / "tiles/earth_smoke"),
     pytest.raises(build.BuildError, match="another process"),
   ):
     build.build("earth_smoke", tmp_path)

@@ -103,9 +103,8 @@ def test_no_patch_has_no_fractions(small_map):
 def test_a_label_holds_climate_place_and_date():
   fractions = np.eye(31, dtype=np.float32)[[0, 12, 30]]
   lat, lon = np.array([-88.0, 0.0, 61.5]), np.array([-180.0, 10.0, 179.9])
-  found = labels.geo_labels(
-    fractions, lat, lon, datetime.datetime(2004, 12, 15, 12)
-  )
+  day = labels.day_of_year(datetime.datetime(2004, 12, 15, 12))
+  found = labels.geo_labels(fractions, lat, lon, day)
   assert {name: (v.shape, v.dtype) for name, v in found.items()} == {
     name: ((3, width), np.float32)
     for name, width in (("climate", 31), ("coords", 3), ("date", 2))
@@ -150,3 +149,11 @@ def test_the_map_has_every_zone_but_no_other():
   weight = np.cos(np.deg2rad(90 - (np.arange(6480) + 0.5) / 36))
   sea = ((zones == 0).mean(1) * weight).sum() / weight.sum()
   assert 0.68 < sea < 0.74
+
+
+def test_what_is_unknown_is_nan():
+  unknown = np.full(1, np.nan)
+  found = labels.geo_labels(
+    np.full((1, 31), np.nan), unknown, unknown, labels.day_of_year(None)
+  )
+  assert all(np.isnan(values).all() for values in found.values())

@@ -1,5 +1,6 @@
 """What names tell, offsets, and bands of 20 m at 10 m."""
 
+import dataclasses
 import datetime
 
 import numpy as np
@@ -73,7 +74,7 @@ def test_a_baseline_that_is_not_told_is_asked_for(name):
   [
     "",
     "tile_s2.tif",
-    samples.PRODUCT.replace("L2A", "L1C"),
+    samples.PRODUCT.replace("L2A", "L1B"),
     samples.PRODUCT.replace("20220105T", "20221305T"),
     samples.PRODUCT.replace("T101411", "T991411"),
     samples.PRODUCT + "_more",
@@ -84,6 +85,12 @@ def test_a_baseline_that_is_not_told_is_asked_for(name):
 def test_names_of_nothing(name):
   with pytest.raises(ValueError, match="expected S2A_MSIL2A_<yyyymmdd>"):
     products.parse_product(name, "02.00")
+
+
+def test_level_1c_has_names_of_the_same_form():
+  name = samples.PRODUCT.replace("L2A", "L1C")
+  found, expected = map(products.parse_product, (name, samples.PRODUCT))
+  assert found == dataclasses.replace(expected, name=name)
 
 
 def test_the_offset_goes_and_no_data_stays():

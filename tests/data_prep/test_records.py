@@ -56,15 +56,18 @@ def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
   path = one_tile(tmp_path / "bad.tif", **kwargs)
   with pytest.raises(tiles.TileError, match=rf"bad\.tif: {message}"):
     cut_whole(path, CONFIG, "train")
-  counts, error = records.count_patches(path, CONFIG)
-  assert not counts
+  report = records.count_patches(path, CONFIG)
+  assert not report.counts
+  (error,) = report.errors
   assert message in str(error)
 
 
 def cut_whole(path, config, split):
   """All of a tile's patches of one split; of a tile read in one go."""
-  ((patches, left_out),) = records.cut_patches(path, config, split)
+  errors = []
+  ((patches, left_out),) = records.cut_patches(path, config, split, errors)
   assert not left_out
+  assert not errors
   return patches
 
 
@@ -91,7 +94,7 @@ def test_a_tile_is_opened_once_to_count_and_once_to_cut(tmp_path, monkeypatch):
   monkeypatch.setattr(tifffile, "TiffFile", open_file)
   records.count_patches(path, CONFIG)
   assert opened == [path]
-  assert len(list(records.cut_patches(path, CONFIG, "train"))) > 1
+  assert len(list(records.cut_patches(path, CONFIG, "train", []))) > 1
   assert opened == [path, path]
 
 
@@ -115,7 +118,7 @@ def test_a_tile_may_belong_to_several_splits(tmp_path):
   tile = tiles.open_tile(path)
   pixels = tile.read(CONFIG.bands)
   chosen = places.select_places(tile.grid, rule)
-  counts, _ = records.count_patches(path, config)
+  counts = records.count_patches(path, config).counts
   for index, split in enumerate(splits.SPLITS):
     mine = np.flatnonzero(chosen.split == index)
     assert len(mine) == counts[split] > 5
@@ -152,7 +155,7 @@ def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
   def write_shard(path, *args):
     written.append(path)
     path.write_bytes(b"records")
-    return records.ShardReport(1, collections.Counter(), [], np.zeros((1, 3)))
+    return records.ShardReport(1, collections.Counter(), [], {}, ["a/0_0"])
 
   monkeypatch.setattr(records, "write_shard", write_shard)
   names = ("climate_map", "legend", "water_mask", "dem", "tile", "beside")

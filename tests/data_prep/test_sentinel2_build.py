@@ -38,8 +38,8 @@ def write(folder, name, pixels, bands=products.BANDS_11, grid=GRID):
   return path
 
 
-def build_to(output, source, **kwargs):
-  return build.build("sentinel2", output, source, split=ALL_TRAIN, **kwargs)
+def build_to(output, folder, **kwargs):
+  return build.build("sentinel2", output, folder, split=ALL_TRAIN, **kwargs)
 
 
 def records_of(output, config="sentinel2"):
@@ -94,6 +94,53 @@ def test_before_baseline_04_there_is_no_offset(tmp_path, name):
   )
 
 
+def test_bands_with_names_are_taken_in_any_order_and_number(tmp_path):
+  """Level-1C with B10, no SCL; the offset is that of the baseline."""
+  pixels = make_pixels(1)[:6]
+  bands = ("B10", "B04", "B01", "B02", "B8A", "B09")
+  name = AFTER.replace("L2A", "L1C")
+  write(tmp_path / "in", name, pixels, bands)
+  build_to(tmp_path, tmp_path / "in", bands=("B01", "B04", "B10"))
+  (record,) = [r for r in records_of(tmp_path) if r["id"].endswith(b"/0_0")]
+  raw = np.moveaxis(pixels[[2, 1, 0], :128, :128], 0, -1)
+  np.testing.assert_array_equal(
+    record["image"], products.remove_offset(raw, "04.00")
+  )
+  assert record["product"].decode() == name
+  builder = tfds.builder_from_directory(tmp_path / "geo_tiles/sentinel2/1.0.0")
+  assert builder.info.metadata["bands"] == ["B01", "B04", "B10"]
+  assert builder.info.metadata["scale"] == [[2000, 2000]] * 3
+
+
+def test_clouds_are_left_out_whatever_the_bands(tmp_path):
+  pixels = make_pixels(0)
+  pixels[0, :128, :128] = 9
+  order = [3, 0, 1]
+  write(
+    tmp_path / "in",
+    OLD,
+    pixels[order],
+    [products.BANDS_11[i] for i in order],
+  )
+  builder = build_to(tmp_path, tmp_path / "in", bands=("B02",))
+  assert builder.counts[products.CLOUD] == 1
+  (record,) = [r for r in records_of(tmp_path) if r["id"].endswith(b"/0_128")]
+  np.testing.assert_array_equal(
+    record["image"][..., 0], pixels[1, :128, 128:256]
+  )
+
+
+def test_dates_may_be_read_off_any_name(tmp_path):
+  write(tmp_path / "in", "site7_20200110", make_pixels(0))
+  source = {"date_from": r"_(\d{8})", "default_baseline": "03.00"}
+  build_to(tmp_path, tmp_path / "in", source=source)
+  record, *_ = records_of(tmp_path)
+  assert record["acquired"] == b"2020-01-10T00:00:00"
+  source.pop("default_baseline")
+  with pytest.raises(tiles.TileError, match="--date_from needs --default_base"):
+    build_to(tmp_path / "out", tmp_path / "in", source=source, strict=True)
+
+
 def test_one_failure_is_told_and_the_others_go_on(tmp_path):
   source = tmp_path / "in"
   write(source, OLD, make_pixels(0))
@@ -115,7 +162,7 @@ def test_one_failure_is_told_and_the_others_go_on(tmp_path):
   }
   assert "truncated" in reasons[f"{NEW}_s2.tif"]
   assert "band B05" in reasons[f"{AFTER}_s2.tif"]
-  assert "not the name of a Level-2A product" in reasons["my_own_name_s2.tif"]
+  assert "not the name of a Sentinel-2 product" in reasons["my_own_name_s2.tif"]
   for name, reason in reasons.items():
     assert f"{name}: {reason}" in done.stderr
   assert report["figures"]["kept: train"] == 6

@@ -4,34 +4,17 @@ import numpy as np
 import pyproj
 import pytest
 import tifffile
+from geotiff_samples import write_band
 from scipy import ndimage
 
-from data_prep import grids, terrain, tiles
+from data_prep import grids, maps, terrain, tiles
 
 SIZE = 24
 
 
 def write_dem(path, z, grid, no_data=None, **layout):
   """Writes a file as GDAL does: no band names, no date."""
-  model, code = (2, 2048) if grid.epsg == 4326 else (1, 3072)
-  keys = (1, 1, 0, 3, 1024, 0, 1, model, 1025, 0, 1, 1, code, 0, 1, grid.epsg)
-  scale = (grid.pixel_width, grid.pixel_height, 0.0)
-  tags = [
-    (33550, "d", 3, scale, True),
-    (33922, "d", 6, (0.0, 0.0, 0.0, grid.west, grid.north, 0.0), True),
-    (34735, "H", len(keys), keys, True),
-  ]
-  if no_data is not None:
-    tags.append((42113, "s", 0, no_data, True))
-  tifffile.imwrite(
-    path,
-    z,
-    photometric="minisblack",
-    metadata=None,
-    extratags=tags,
-    **layout,
-  )
-  return tiles.open_tile(path)
+  return tiles.open_tile(write_band(path, z, grid, no_data, **layout))
 
 
 def make_grid(epsg, lat, lon, pixel, side, unlike=1.0):
@@ -350,4 +333,4 @@ def test_a_dem_of_several_bands_is_told(tmp_path):
   z = np.zeros((60, 60, 3), np.float32)
   dem = write_dem(tmp_path / "dem.tif", z, grid, planarconfig="contig")
   with pytest.raises(tiles.TileError, match="3 bands, expected one"):
-    terrain.read_terrain(dem, grid, [20], [20], SIZE)
+    maps.open_raster(dem.path)

@@ -85,7 +85,7 @@ def test_inputs_that_make_no_tile_are_told(tmp_path):
   with pytest.raises(tiles.TileError, match="no such file"):
     unseen.make_tiles(tmp_path / "x.SAFE", config, tmp_path / "tiles")
   with pytest.raises(
-    tiles.TileError, match="not the name of a Level-2A product"
+    tiles.TileError, match="not the name of a Sentinel-2 product"
   ):
     unseen.make_tiles(tmp_path, config, tmp_path / "tiles")
 

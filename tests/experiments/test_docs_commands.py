@@ -42,6 +42,10 @@ RUN_BY = {
     "tests/data_prep/test_sentinel2_build.py",
     "test_one_failure_is_told_and_the_others_go_on",
   ),
+  "data_prep.build --config=images": (
+    "tests/data_prep/sources/test_images.py",
+    "test_the_command_names_what_it_left_out_and_ends_with_3",
+  ),
   "data_prep.build --config=path/to/drone.py": (
     "tests/data_prep/sources/test_sources.py",
     "test_a_source_of_ones_own_is_one_file",

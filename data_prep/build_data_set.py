@@ -1,0 +1,192 @@
+"""Builds a data set: finds its tiles, cuts them and writes the records."""
+
+import contextlib
+import dataclasses
+import io
+import pathlib
+import shutil
+
+import tensorflow_datasets as tfds
+
+from data_prep import (
+  build_folder,
+  climate_maps,
+  configs,
+  geo_tiles,
+  maps,
+  records,
+  sources,
+  splits,
+  task_maps,
+)
+
+
+def build(
+  config_name,
+  output,
+  source_dir=None,
+  num_workers=0,
+  *,
+  strict=False,
+  beam=None,
+  source=None,
+  patches=None,
+  split=None,
+  **changes,
+):
+  """Builds a data set, unless it is built already.
+
+  Args:
+    config_name: Name, file or module, see `sources.find`.
+    output: Folder for tiles and records.
+    source_dir: Folder of the user's own files, or None.
+    num_workers: Processes that cut and read tiles; 0: only this one.
+    strict: Whether the first tile that cannot be used ends the build, instead
+      of being one of the builder's `errors`.
+    beam: Name of a Beam runner and a list of its options, or None.
+    source: Fields of the config's source to replace, a dict.
+    patches: Fields of the `places.PatchRule` to replace, a dict.
+    split: Fields of the `splits.SplitRule` to replace, a dict.
+    **changes: Fields of the `configs.GeoTilesConfig` to replace.
+
+  Returns:
+    A `geo_tiles.GeoTiles`; its `counts` are empty if it was built before.
+
+  Raises:
+    build_folder.BuildError: A setting is invalid, or the output was built with
+      others or is being built.
+    sources.UnknownConfigError: There is no such config.
+    rasters.RasterError: A raster is missing or differs.
+    tiles.TileError: A tile cannot be used.
+  """
+  output = pathlib.Path(output)
+  config = sources.find(config_name)
+  try:
+    config = _change(config, source or {}, patches or {}, split or {}, changes)
+    inputs = config.source.with_inputs(source_dir)
+    config = dataclasses.replace(config, source=inputs)
+  except ValueError as error:
+    raise build_folder.BuildError(f"{error}") from error
+  tile_dir = output / "tiles" / config.name
+  record_dir = output / geo_tiles.GeoTiles.name / config.name
+  settings = config.settings()
+  if (built := record_dir / str(geo_tiles.GeoTiles.VERSION)).exists():
+    kept = build_folder.check_settings(built / "metadata.json", settings)
+    config = configs.restore(config, kept)
+    return geo_tiles.GeoTiles(config=config, data_dir=output)
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(build_folder.lock(tile_dir))
+    if beam is None:
+      executor_map = stack.enter_context(task_maps.open_map(num_workers))
+    else:
+      executor_map = task_maps.beam_map(*beam, folder=tile_dir)
+    build_folder.claim(tile_dir / "settings.json", settings)
+    for leftover in record_dir.glob("incomplete.*"):
+      shutil.rmtree(leftover)
+    folder = config.source.fetch(output / "downloads", source_dir)
+    for _ in executor_map(_check_maps, [config]):
+      pass
+    config, paths, errors = config.source.find_patches(
+      config, tile_dir, folder, executor_map
+    )
+    if strict and errors:
+      raise errors[0]
+    _check_complete(config)
+    builder = geo_tiles.GeoTiles(
+      config=config,
+      data_dir=output,
+      tile_paths=paths,
+      executor_map=executor_map,
+      strict=strict,
+      errors=errors,
+      shard_dir=tile_dir / "shards",
+      asked=settings,
+    )
+    # TFDS prints that it downloads, which it does not.
+    with contextlib.redirect_stdout(io.StringIO()):
+      builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+      )
+    shutil.rmtree(tile_dir / "shards")
+  return builder
+
+
+def _change(config, source, patches, split, changes):
+  """The config with the user's settings."""
+  for field in source:
+    if not hasattr(config.source, field):
+      raise ValueError(f"config {config.name} has no {field}")
+  changes = dict(changes)
+  if "maps" in changes:
+    # Those of the config stay.
+    changes["maps"] = (*config.maps, *changes["maps"])
+  if changes.get("splits"):
+    # The file decides about each patch.
+    splits.read_listed(changes["splits"])
+    patches = {**patches, "train_kept": 1.0, "max_sea": 1.0}
+    nothing = ("buffer_deg", "inset_deg", "validation", "test")
+    split = {**split, **dict.fromkeys(nothing, 0.0)}
+  if isinstance(scale := changes.get("scale"), str):
+    changes["scale"] = _parse_scale(scale)
+  if "bands" in changes and "scale" not in changes:
+    if len(set(config.scale)) > 1:
+      raise ValueError(f"--bands of config {config.name} needs --scale")
+    # One pair for all bands.
+    changes["scale"] = config.scale[:1]
+  if changes.get("name", config.name) != config.name:
+    changes["base"] = config.name
+  if "size" in patches:
+    patches = {"stride": patches["size"], **patches}
+  rule = config.patches
+  return dataclasses.replace(
+    config,
+    **{
+      "source": dataclasses.replace(config.source, **source),
+      "patches": dataclasses.replace(
+        rule, **patches, split=dataclasses.replace(rule.split, **split)
+      ),
+      **changes,
+    },
+  )
+
+
+def _parse_scale(text):
+  """Parses `--scale` to pairs of offset and divisor, () for auto."""
+  if text == "auto":
+    return ()
+  try:
+    numbers = [float(number) for number in text.split(",")]
+  except ValueError:
+    numbers = []
+  pairs = tuple(zip(numbers[::2], numbers[1::2], strict=False))
+  if not numbers or len(numbers) % 2 or not all(d > 0 for _, d in pairs):
+    raise ValueError(
+      f"--scale={text}, expected OFFSET,DIVISOR with DIVISOR > 0, one such pair"
+      " a band, or auto"
+    )
+  return pairs
+
+
+def _check_complete(config):
+  """Raises BuildError if bands, scale and features do not go together."""
+  if len(config.scale) not in (0, 1, len(config.bands)):
+    raise build_folder.BuildError(
+      f"{len(config.scale)} pairs of --scale for {len(config.bands)} bands,"
+      f" {', '.join(config.bands)}"
+    )
+  try:
+    records.features(config)
+  except ValueError as error:
+    raise build_folder.BuildError(f"{error}") from error
+
+
+def _check_maps(config):
+  """Reads the user's maps: a wrong one would fail every tile."""
+  try:
+    climate_maps.load(config.climate_map, config.legend, config.water_mask)
+    for target in config.maps:
+      target.check()
+  except ValueError as error:
+    raise build_folder.BuildError(f"{error}") from error
+  if config.dem:
+    maps.open_raster(config.dem)

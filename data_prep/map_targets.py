@@ -1,0 +1,324 @@
+"""Targets that are maps: a class or a value of each pixel of a patch."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+
+import numpy as np
+
+from data_prep import grids, land_cover, maps, tiles
+
+CLASS_MAP, VALUE_MAP = KINDS = "class_map", "value_map"
+
+# A code that the legend lacks.
+_NO_CLASS = 254
+
+
+@dataclasses.dataclass(frozen=True)
+class MapTarget:
+  """A target that is sampled from a map.
+
+  Attributes:
+    name: Name of the feature of a record.
+    kind: `CLASS_MAP` (uint8, 255 is unknown) or `VALUE_MAP` (float16, NaN is).
+    path: A GeoTIFF or a folder of them, see `maps.open_raster`; or the name of
+      one of `land_cover.MAPS`, which has a legend of its own.
+    legend: JSON file of the classes by the map's codes, such as `{"10":
+      "forest", "20": {"name": "water", "color": "#0000ff"}}`, or "": then the
+      codes are the classes.
+  """
+
+  name: str
+  kind: str
+  path: str
+  legend: str = ""
+
+  @property
+  def dtype(self):
+    """Type of the feature."""
+    return np.uint8 if self.kind == CLASS_MAP else np.float16
+
+  @property
+  def files(self):
+    """The user's files that it is sampled from."""
+    if self.path in land_cover.MAPS:
+      return []
+    return [path for path in (self.path, self.legend) if path]
+
+  def open(self):
+    """Opens the map; see `maps.open_raster`."""
+    if self.path in land_cover.MAPS:
+      known = land_cover.MAPS[self.path]
+      return maps.open_raster(known.raster.path(), known.epsg)
+    return maps.open_raster(self.path)
+
+  def check(self):
+    """Raises ValueError or `tiles.TileError` if a file cannot be used."""
+    raster = self.open()
+    if self.kind == CLASS_MAP:
+      if raster.dtype.kind not in "iu" or raster.dtype.itemsize > 2:
+        raise tiles.TileError(
+          self.path,
+          f"{raster.dtype} pixels, expected codes of 8 or 16 bits;"
+          " gdal_translate -ot Byte writes them",
+        )
+      self.classes()
+    elif raster.dtype.kind not in "iuf":
+      raise tiles.TileError(
+        self.path, f"{raster.dtype} pixels, expected values"
+      )
+
+  def classes(self):
+    """Names and colours of the classes, see `_read_legend`."""
+    _, names, colors = _read_legend(self)
+    return names, colors
+
+  @property
+  def unknown(self):
+    """Value of a pixel that is unknown."""
+    return maps.UNKNOWN if self.kind == CLASS_MAP else np.nan
+
+  def check_covers(self, path, grid):
+    """Raises the TileError of a tile that lies wholly outside of the map."""
+    raster = self.open()
+    nodes = [
+      np.linspace(0, side, 9) - 0.5 for side in (grid.height, grid.width)
+    ]
+    lat, lon = np.broadcast_arrays(
+      *grid.pixel_to_latlon(nodes[0][:, None], nodes[1])
+    )
+    row, col = maps.positions(raster, lat, grids.unwrap(lon, lon[0, 0]))
+    is_off = not (np.nanmin(row) < raster.grid.height and np.nanmax(row) > 0)
+    if not maps.is_all_around(raster.grid):
+      is_off |= not (np.nanmin(col) < raster.grid.width and np.nanmax(col) > 0)
+    if is_off:
+      raise tiles.TileError(
+        path,
+        f"lies outside of the map {self.name}, {self.path}; leave it out, or"
+        " give a map that covers it",
+      )
+
+  def sample(self, grid, rows, cols, patch_size):
+    """Samples the map at all pixels of a tile's patches.
+
+    Args:
+      grid: The `grids.Grid` of the tile.
+      rows: First rows, shape `[n]`.
+      cols: First columns, shape `[n]`.
+      patch_size: Rows and columns of a patch.
+
+    Returns:
+      Classes or values, shape `[n, patch_size, patch_size]`.
+
+    Raises:
+      tiles.TileError: The map cannot be read, or has a code without a class or
+        a value beyond float16.
+    """
+    rows, cols = np.asarray(rows), np.asarray(cols)
+    top, left = rows.min(), cols.min()
+    height, width = (
+      x.max() + patch_size - first for x, first in ((rows, top), (cols, left))
+    )
+    if grid.is_projected or len(rows) * patch_size**2 <= height * width:
+      return self._sample(
+        functools.partial(grid.patch_pixels, rows, cols, patch_size)
+      )
+    # Patches overlap: each pixel is looked up once. In a projection all pixels
+    # would be transformed, which takes longer.
+    (whole,) = self._sample(
+      functools.partial(_window, grid, top, left, height, width)
+    )
+    windows = np.lib.stride_tricks.sliding_window_view(
+      whole, (patch_size, patch_size)
+    )
+    return windows[rows - top, cols - left]
+
+  def _sample(self, places):
+    """Samples the map, at a function's latitudes and longitudes `[n, h, w]`."""
+    raster = self.open()
+    lat, lon = np.broadcast_arrays(*places())
+    row, col = _positions(raster, lat, lon)
+    if self.kind == CLASS_MAP:
+      table, *_ = _read_legend(self)
+      found = maps.codes_at(raster, row, col, table)
+      if (found == _NO_CLASS).any():
+        at = tuple(np.argwhere(found == _NO_CLASS)[0])
+        raise tiles.TileError(
+          self.path,
+          f"the map {self.name} has a code at {lat[at]:.5f} N {lon[at]:.5f} E"
+          f" that {self.legend or 'the range 0 to 253'} does not name; add it"
+          " to the legend",
+        )
+      return found
+    corners = _positions(raster, *np.broadcast_arrays(*places(corners=True)))
+    values = _values(raster, row, col, corners)
+    limit = np.finfo(np.float16).max
+    if (np.abs(np.nan_to_num(values)) > limit).any():
+      raise tiles.TileError(
+        self.path,
+        f"the map {self.name} has the value {np.nanmax(np.abs(values)):g}, but"
+        f" records hold float16, up to {limit:g}; scale the map (gdal_calc.py)",
+      )
+    return values.astype(np.float16)
+
+  def count(self, pixels):
+    """Numbers to be added up over records, for `describe`.
+
+    Pixels of each class and, last, of unknown ones; or the number, sum and
+    number of unknown pixels of values.
+    """
+    if self.kind == CLASS_MAP:
+      return np.bincount(pixels.ravel(), minlength=256)
+    known = ~np.isnan(pixels)
+    total = pixels[known].sum(dtype=np.float64)
+    return np.array([known.sum(), total, known.size - known.sum()])
+
+  def describe(self, counts):
+    """Describes the target of some records by split, in JSON's types.
+
+    Args:
+      counts: Sums of `count` by split.
+    """
+    described = {"name": self.name, "kind": self.kind, "map": self.path}
+    total = sum(counts.values())
+    described["unknown"] = float(total[-1] / max(_number(total, self.kind), 1))
+    if self.kind == VALUE_MAP:
+      return described | {
+        "counts": {split: int(x[0]) for split, x in counts.items()},
+        "mean": {split: x[1] / x[0] for split, x in counts.items() if x[0]},
+      }
+    names, colors = self.classes()
+    if not self.legend and self.path not in land_cover.MAPS:
+      # Without a legend, classes are the codes that occur, and those below.
+      names = names[: int(np.flatnonzero(total[:-1])[-1:].sum()) + 1]
+      colors = colors[: len(names)]
+    return described | {
+      "classes": list(names),
+      "colors": list(colors),
+      "counts": {
+        split: dict(zip(names, x.tolist(), strict=False))
+        for split, x in counts.items()
+      },
+    }
+
+
+def _window(grid, top, left, height, width, *, corners=False):
+  """As `grids.Grid.patch_pixels`, of one window of any shape, exact."""
+  row, col = (
+    np.arange(start, start + count + corners) - 0.5 * corners
+    for start, count in ((top, height), (left, width))
+  )
+  lat, lon = np.broadcast_arrays(*grid.pixel_to_latlon(row[:, None], col))
+  return lat[None], grids.unwrap(lon, lon[0, 0])[None]
+
+
+def _positions(raster, lat, lon):
+  """`maps.positions` of the pixels of patches, `[n, h, w]`."""
+  # A tile may lie across the antimeridian, and a map on either side.
+  parts = [maps.positions(raster, *p) for p in zip(lat, lon, strict=True)]
+  return tuple(np.stack(x) for x in zip(*parts, strict=True))
+
+
+def _number(counts, kind):
+  """Number of pixels of `MapTarget.count`."""
+  return counts.sum() if kind == CLASS_MAP else counts[0] + counts[-1]
+
+
+def _values(raster, row, col, corners):
+  """Area means where the map is finer than the patches, else bilinear."""
+  bounds = []
+  for x in corners:
+    four = np.stack(
+      [x[:, :-1, :-1], x[:, 1:, :-1], x[:, :-1, 1:], x[:, 1:, 1:]]
+    )
+    bounds += [four.min(axis=0), four.max(axis=0)]
+  top, bottom, left, right = bounds
+  pixels = np.nanmedian((bottom - top) * (right - left))
+  # Pixels of one size are not mixed by rounding errors.
+  if pixels > 1 + 1e-3:
+    return maps.means_within(raster, top, bottom, left, right)
+  return maps.values_at(raster, row, col)
+
+
+@functools.lru_cache(maxsize=16)
+def _read_legend(target):
+  """Classes of a map.
+
+  Returns:
+    Class of each code, uint8, with `maps.UNKNOWN` for the no-data value and
+    `_NO_CLASS` for codes without one; names of the classes; and their colours
+    as "#rrggbb", or ().
+
+  Raises:
+    ValueError: The legend cannot be understood.
+  """
+  raster, legend = target.open(), target.legend
+  table = np.full(1 << (8 * raster.dtype.itemsize), _NO_CLASS, np.uint8)
+  limits = np.iinfo(raster.dtype)
+  if legend:
+    classes = _parse_legend(legend)
+  elif target.path in land_cover.MAPS:
+    classes = land_cover.MAPS[target.path].classes
+  else:
+    classes = {code: (str(code), None) for code in range(_NO_CLASS)}
+  names, colors = [], []
+  for code, (name, color) in sorted(classes.items()):
+    if name not in names:
+      names.append(name)
+      colors.append(color)
+    # A code that the file's type cannot hold does not occur.
+    if limits.min <= code <= limits.max:
+      table[code] = names.index(name)
+  if raster.no_data is not None:
+    table[int(raster.no_data)] = maps.UNKNOWN
+  elif not legend:
+    table[maps.UNKNOWN] = maps.UNKNOWN
+  if len(names) > _NO_CLASS:
+    raise ValueError(f"legend {legend}: {len(names)} classes, at most 254")
+  return table, tuple(names), tuple(colors) if all(colors) else ()
+
+
+def _parse_legend(path):
+  """A legend as a dict from code to name and colour."""
+  example = '{"10": "forest", "20": {"name": "water", "color": "#0000ff"}}'
+  try:
+    legend = json.loads(pathlib.Path(path).read_text())
+  except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    raise ValueError(f"legend {path}: not JSON: {error}") from error
+  if not isinstance(legend, dict) or not legend:
+    raise ValueError(f"legend {path}: expected an object such as {example}")
+  classes = {}
+  for key, entry in legend.items():
+    if not isinstance(entry, dict):
+      entry = {"name": entry}
+    name, color = entry.get("name"), entry.get("color")
+    if not (isinstance(name, str) and name):
+      raise ValueError(
+        f"legend {path}: class {name!r} of code {key}, expected a name as in"
+        f" {example}"
+      )
+    try:
+      code = int(key)
+    except ValueError:
+      raise ValueError(
+        f"legend {path}: code {key!r}, expected a number"
+      ) from None
+    classes[code] = name, color
+  return classes
+
+
+def parse(text, kind):
+  """Parses `--class_map` and `--value_map`, NAME=FILE[,LEGEND], to a MapTarget.
+
+  Raises:
+    ValueError: The text is of another form.
+  """
+  name, found, files = text.partition("=")
+  path, _, legend = files.partition(",")
+  if not (name.isidentifier() and found and path) or (
+    legend and kind == VALUE_MAP
+  ):
+    form = "NAME=FILE.tif" + (",legend.json" if kind == CLASS_MAP else "")
+    raise ValueError(f"--{kind}={text}, expected {form}")
+  return MapTarget(name, kind, path, legend)
