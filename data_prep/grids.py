@@ -83,6 +83,38 @@ class Grid:
     lon = unwrap(lon, lon[:, :1])
     return lat.min(axis=1), lon.min(axis=1), lat.max(axis=1), lon.max(axis=1)
 
+  def patch_sides(self, lat_deg, patch_size):
+    """Degrees of latitude and longitude along the sides of square patches.
+
+    Unlike the bounds, these do not grow where a projection's north is not true
+    north. Measured in the middle of the grid.
+
+    Args:
+      lat_deg: Latitudes of the patches' centers, shape `[n]`.
+      patch_size: Rows and columns of a patch.
+
+    Returns:
+      Height and width, shape `[n, 2]`.
+    """
+    if not self.is_projected:
+      sides = [self.pixel_height * patch_size, self.pixel_width * patch_size]
+      return np.broadcast_to(sides, (len(lat_deg), 2))
+    half = patch_size / 2
+    row, col = self.height / 2, self.width / 2
+    lat, lon = self._corner_to_latlon(
+      row + np.array([-half, half, 0, 0]), col + np.array([0, 0, -half, half])
+    )
+    stretch = np.cos(np.deg2rad(lat.mean()))
+    lon = unwrap(lon, lon[0])
+    height, width = (
+      np.hypot(lat[i + 1] - lat[i], (lon[i + 1] - lon[i]) * stretch)
+      for i in (0, 2)
+    )
+    return np.stack(
+      [np.full(len(lat_deg), height), width / np.cos(np.deg2rad(lat_deg))],
+      axis=-1,
+    )
+
   def patch_pixels(self, rows, cols, patch_size, *, corners=False):
     """Coordinates of the centers of all pixels of patches.
 

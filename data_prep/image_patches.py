@@ -61,6 +61,15 @@ class Image:
     )
     return float(lat), float(lon)
 
+  def longitudes(self, rule):
+    """Longitudes of its patches, `[n]`, NaN if they are unknown."""
+    rows, cols = places.patch_corners(self.grid, rule)
+    if isinstance(self.grid, grids.Spot):
+      return np.full(len(rows), self.grid.lon_deg)
+    middle = (rule.size - 1) / 2
+    _, lon = self.grid.pixel_to_latlon(rows + middle, cols + middle)
+    return lon
+
   def num_patches(self, rule):
     """Number of patches that a `places.PatchRule` cuts."""
     return math.prod(

@@ -8,9 +8,9 @@ from scipy import spatial
 
 from geojax import sphere
 
-# Patches touch if their gap is no more than this share of their side: edges
-# are known to a fraction of a pixel.
-_TOUCHING = 0.01
+# Patches touch if their gap is no more than this share of their side, about a
+# pixel: that is how far EuroSAT's neighbours lie apart.
+_TOUCHING = 0.02
 # Train patches nearest to each that are compared with it.
 _NEIGHBORS = 16
 

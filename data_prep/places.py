@@ -89,14 +89,12 @@ def select_places(grid, rule, map_files=("", "", ""), *, split=None):
     left_out[reason] = int(np.count_nonzero(~keep))
     return [array[keep] for array in arrays]
 
-  bounds = south, west, north, east = grid.patch_bounds(rows, cols, rule.size)
-  sides = np.stack([north - south, east - west], axis=-1)
   if split is None:
-    split = rule.split.assign(*bounds)
+    split = rule.split.assign(*grid.patch_bounds(rows, cols, rule.size))
   else:
     split = np.full(len(rows), split, np.int8)
-  rows, cols, split, sides = keep_where(
-    split != splits.DROPPED, SPLIT, rows, cols, split, sides
+  rows, cols, split = keep_where(
+    split != splits.DROPPED, SPLIT, rows, cols, split
   )
 
   # One draw per place: the same in all tiles that show it.
@@ -105,8 +103,8 @@ def select_places(grid, rule, map_files=("", "", ""), *, split=None):
   names = [f"{a:.4f}/{o:.4f}" for a, o in zip(lat_deg, lon_deg, strict=True)]
   keep = split != splits.TRAIN
   keep |= _draws("train", rule.seed, names) < rule.train_kept
-  rows, cols, split, lat_deg, lon_deg, sides = keep_where(
-    keep, THIN, rows, cols, split, lat_deg, lon_deg, sides
+  rows, cols, split, lat_deg, lon_deg = keep_where(
+    keep, THIN, rows, cols, split, lat_deg, lon_deg
   )
   names = [name for name, kept in zip(names, keep, strict=True) if kept]
 
@@ -115,10 +113,11 @@ def select_places(grid, rule, map_files=("", "", ""), *, split=None):
   )
   keep = fractions[:, 0] <= rule.max_sea
   keep |= _draws("sea", rule.seed, names) < rule.sea_kept
-  kept = keep_where(
-    keep, SEA, rows, cols, split, fractions, lat_deg, lon_deg, sides
+  *kept, lat_deg, lon_deg = keep_where(
+    keep, SEA, rows, cols, split, fractions, lat_deg, lon_deg
   )
-  return Places(*kept, left_out)
+  sides = grid.patch_sides(lat_deg, rule.size)
+  return Places(*kept, lat_deg, lon_deg, sides, left_out)
 
 
 def patch_corners(grid, rule):

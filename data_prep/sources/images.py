@@ -261,7 +261,7 @@ def _settle(config, table, images):
     if min(image.grid.height, image.grid.width) >= rule.size
   ]
   rule = dataclasses.replace(
-    rule, split=_split_rule(rule.split, config.source.split_by, images)
+    rule, split=_split_rule(rule, config.source.split_by, images)
   )
   is_known = {
     "climate": any(image.has_place for image in images),
@@ -288,9 +288,14 @@ def _split_rule(rule, split_by, images):
   """The rule of a build, once the images are known."""
   shares = splits.parse_split_by(split_by)
   if shares is None:
-    return rule
-  lon = [image.center()[1] for image in images if image.has_place]
-  return splits.longitude_rule(lon, shares, rule)
+    return rule.split
+  lon = [image.longitudes(rule) for image in images if image.has_place]
+  if not lon:
+    raise tiles.TileError(
+      images[0].row.files[0],
+      "no longitude is known to split by; leave out --split",
+    )
+  return splits.longitude_rule(np.concatenate(lon), shares, rule.split)
 
 
 def _write_parts(directory, images, config):

@@ -315,6 +315,34 @@ def test_longitude_gives_each_split_its_share_from_west_to_east(
   assert restored.patches == builder.builder_config.patches
 
 
+def test_longitude_splits_patches_of_one_image(tmp_path):
+  (tmp_path / "in").mkdir()
+  grid = grids.Grid(32, 160, 600000.0, 5500020.0, 10.0, 10.0, 32633)
+  write_band(tmp_path / "in/a.tif", np.ones((32, 160), np.uint8), grid)
+  builder = build_images(
+    tmp_path / "in",
+    tmp_path,
+    [{"file": "a.tif"}],
+    source={"split_by": "longitude:60,20,20"},
+    patches={"size": 16},
+    bands=("x",),
+  )
+  counts = [builder.counts[split] for split in splits.SPLITS]
+  assert counts == [12, 4, 4]
+  assert builder.info.metadata["leaks"]["validation"]["touching"] == 2
+  other = tmp_path / "other"
+  other.mkdir()
+  np.save(other / "b.npy", np.ones((16, 16, 1), np.uint8))
+  with pytest.raises(tiles.TileError, match="no longitude is known"):
+    build_images(
+      other,
+      other,
+      [{"file": "b.npy"}],
+      source={"split_by": "longitude:60,20,20"},
+      bands=("x",),
+    )
+
+
 def test_another_build_takes_the_splits_of_a_file(folder, tmp_path):
   first = build_images(folder, tmp_path)
   listed = first.data_path / "splits.csv"
