@@ -13,7 +13,7 @@ from data_prep import (
   climate_maps,
   configs,
   geo_tiles,
-  maps,
+  map_files,
   records,
   sources,
   splits,
@@ -189,4 +189,4 @@ def _check_maps(config):
   except ValueError as error:
     raise build_folder.BuildError(f"{error}") from error
   if config.dem:
-    maps.open_raster(config.dem)
+    map_files.open_raster(config.dem)

@@ -7,7 +7,7 @@ import pathlib
 
 import numpy as np
 
-from data_prep import grids, land_cover, maps, tiles
+from data_prep import grids, land_cover, map_files, maps, tiles
 
 CLASS_MAP, VALUE_MAP = KINDS = "class_map", "value_map"
 
@@ -22,8 +22,8 @@ class MapTarget:
   Attributes:
     name: Name of the feature of a record.
     kind: `CLASS_MAP` (uint8, 255 is unknown) or `VALUE_MAP` (float16, NaN is).
-    path: A GeoTIFF or a folder of them, see `maps.open_raster`; or the name of
-      one of `land_cover.MAPS`, which has a legend of its own.
+    path: A GeoTIFF or a folder of them, see `map_files.open_raster`; or the
+      name of one of `land_cover.MAPS`, which has a legend of its own.
     legend: JSON file of the classes by the map's codes, such as `{"10":
       "forest", "20": {"name": "water", "color": "#0000ff"}}`, or "": then the
       codes are the classes.
@@ -47,11 +47,11 @@ class MapTarget:
     return [path for path in (self.path, self.legend) if path]
 
   def open(self):
-    """Opens the map; see `maps.open_raster`."""
+    """Opens the map; see `map_files.open_raster`."""
     if self.path in land_cover.MAPS:
       known = land_cover.MAPS[self.path]
-      return maps.open_raster(known.raster.path(), known.epsg)
-    return maps.open_raster(self.path)
+      return map_files.open_raster(known.raster.path(), known.epsg)
+    return map_files.open_raster(self.path)
 
   def check(self):
     """Raises ValueError or `tiles.TileError` if a file cannot be used."""
@@ -90,7 +90,7 @@ class MapTarget:
     )
     row, col = maps.positions(raster, lat, grids.unwrap(lon, lon[0, 0]))
     is_off = not (np.nanmin(row) < raster.grid.height and np.nanmax(row) > 0)
-    if not maps.is_all_around(raster.grid):
+    if not map_files.is_all_around(raster.grid):
       is_off |= not (np.nanmin(col) < raster.grid.width and np.nanmax(col) > 0)
     if is_off:
       raise tiles.TileError(
@@ -126,9 +126,7 @@ class MapTarget:
       )
     # Patches overlap: each pixel is looked up once. In a projection all pixels
     # would be transformed, which takes longer.
-    (whole,) = self._sample(
-      functools.partial(_window, grid, top, left, height, width)
-    )
+    whole = _sample_window(self, grid, top, left, height, width)
     windows = np.lib.stride_tricks.sliding_window_view(
       whole, (patch_size, patch_size)
     )
@@ -201,6 +199,14 @@ class MapTarget:
         for split, x in counts.items()
       },
     }
+
+
+# The dates of one place follow one another.
+@functools.lru_cache(maxsize=8)
+def _sample_window(target, grid, top, left, height, width):
+  """Samples a window of a tile, `[height, width]`."""
+  window = functools.partial(_window, grid, top, left, height, width)
+  return target._sample(window)[0]
 
 
 def _window(grid, top, left, height, width, *, corners=False):

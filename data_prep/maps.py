@@ -1,170 +1,23 @@
 """Rasters as maps: codes and values at the pixels of patches.
 
-A map is a GeoTIFF or a folder of them, in any projection, and may be larger
-than memory. A place has the code of the map's pixel it lies in. It has the mean
-value of the pixels that it covers where these are smaller than its own, and is
-interpolated bilinearly where they are larger.
+A map, opened by `map_files`, has any projection and may be larger than memory.
+A place has the code of the map's pixel it lies in. It has the mean value of the
+pixels that it covers where these are smaller than its own, and is interpolated
+bilinearly where they are larger.
 """
 
-import dataclasses
 import functools
-import pathlib
 
 import numpy as np
 import pyproj
 
-from data_prep import grids, tiles
+from data_prep import grids, map_files
 
 # A code without a class, and its absence from a map.
 UNKNOWN = 255
 
 # Pixels of a map that are read at once.
 _WINDOW = 2**24
-# Maps of no more bytes are kept in memory.
-_SMALL_BYTES = 2**25
-# How far the grids of a folder's files may lie from one another, in pixels.
-_TOLERANCE = 0.01
-
-
-@dataclasses.dataclass(frozen=True)
-class Mosaic:
-  """Files of one grid, read as one; it has what maps need of a `tiles.Tile`.
-
-  Attributes:
-    path: The folder.
-    grid: The grid of all of them.
-    dtype: NumPy dtype of the pixels.
-    no_data: Value of pixels without data, also between the files.
-    parts: For each file its first row and column, and its tile.
-    scale: See `tiles.Tile`.
-    num_bands: 1.
-  """
-
-  path: pathlib.Path
-  grid: grids.Grid
-  dtype: np.dtype
-  no_data: float
-  parts: tuple[tuple[int, int, tiles.Tile], ...]
-  scale: tuple[float, float] = (1.0, 0.0)
-  num_bands: int = 1
-
-  def read(self, bands, row, col, height, width, *, allow_nan=False):
-    """See `tiles.Tile.read`."""
-    del bands
-    pixels = np.full((height, width, 1), self.no_data, self.dtype)
-    for first_row, first_col, tile in self.parts:
-      top, left = max(row, first_row), max(col, first_col)
-      bottom = min(row + height, first_row + tile.grid.height)
-      right = min(col + width, first_col + tile.grid.width)
-      if top < bottom and left < right:
-        pixels[top - row : bottom - row, left - col : right - col] = tile.read(
-          None,
-          top - first_row,
-          left - first_col,
-          bottom - top,
-          right - left,
-          allow_nan=allow_nan,
-        )
-    return pixels
-
-
-@functools.lru_cache(maxsize=8)
-def open_raster(path, epsg=0):
-  """Opens a map of one band: a `tiles.Tile` or a `Mosaic`.
-
-  Args:
-    path: A GeoTIFF, or a folder of them.
-    epsg: Projection of files that name none by a code; 0: an error.
-
-  Raises:
-    tiles.TileError: A file cannot be used, has several bands, or the grids of
-      a folder's files differ.
-  """
-  path = pathlib.Path(path)
-  files = [path]
-  if path.is_dir():
-    files = sorted(p for p in path.rglob("*") if p.suffix in (".tif", ".tiff"))
-    if not files:
-      raise tiles.TileError(path, "no *.tif in it or below")
-  parts = [tiles.open_tile(file, epsg=epsg) for file in files]
-  for tile in parts:
-    if tile.num_bands != 1:
-      raise tiles.TileError(
-        tile.path, f"{tile.num_bands} bands, expected one: a map"
-      )
-  raster = parts[0] if len(parts) == 1 else _join(path, parts)
-  size = raster.grid.height * raster.grid.width * raster.dtype.itemsize
-  if size > _SMALL_BYTES:
-    return raster
-  pixels = raster.read(
-    None, 0, 0, raster.grid.height, raster.grid.width, allow_nan=True
-  )
-  return _Loaded(
-    path, raster.grid, raster.dtype, raster.no_data, pixels, raster.scale
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Loaded:
-  """A map in memory, see `Mosaic`."""
-
-  path: pathlib.Path
-  grid: grids.Grid
-  dtype: np.dtype
-  no_data: float | None
-  pixels: np.ndarray
-  scale: tuple[float, float]
-  num_bands: int = 1
-
-  def read(self, bands, row, col, height, width, *, allow_nan=False):
-    """See `tiles.Tile.read`; NaN is allowed."""
-    del bands, allow_nan
-    return self.pixels[row : row + height, col : col + width]
-
-
-def _join(path, parts):
-  first = parts[0]
-  grid = first.grid
-  size = np.array([grid.pixel_width, grid.pixel_height])
-  west = min(tile.grid.west for tile in parts)
-  north = max(tile.grid.north for tile in parts)
-  placed = []
-  for tile in parts:
-    own = np.array([tile.grid.pixel_width, tile.grid.pixel_height])
-    at = np.array([tile.grid.west - west, north - tile.grid.north]) / size
-    off = np.abs(at - np.rint(at)).max()
-    longest = max(tile.grid.height, tile.grid.width)
-    if (
-      tile.grid.epsg != grid.epsg
-      or tile.dtype != first.dtype
-      or (tile.no_data, tile.scale) != (first.no_data, first.scale)
-      or off > _TOLERANCE
-      or np.abs(own / size - 1).max() * longest > _TOLERANCE
-    ):
-      raise tiles.TileError(
-        tile.path,
-        "its projection, grid, dtype, scale or no-data value are not those"
-        f" of {first.path.name}; gdalwarp makes one file of both",
-      )
-    col, row = (int(x) for x in np.rint(at))
-    placed.append((row, col, tile))
-  no_data = first.no_data
-  if no_data is None:
-    no_data = np.nan if first.dtype.kind == "f" else UNKNOWN
-  return Mosaic(
-    path=path,
-    grid=dataclasses.replace(
-      grid,
-      west=west,
-      north=north,
-      height=max(row + tile.grid.height for row, _, tile in placed),
-      width=max(col + tile.grid.width for _, col, tile in placed),
-    ),
-    dtype=first.dtype,
-    no_data=no_data,
-    parts=tuple(placed),
-    scale=first.scale,
-  )
 
 
 def positions(raster, lat_deg, lon_deg):
@@ -175,7 +28,7 @@ def positions(raster, lat_deg, lon_deg):
   the map is; of one of all 360 degrees they may lie beyond its edges.
 
   Args:
-    raster: Result of `open_raster`.
+    raster: Result of `map_files.open_raster`.
     lat_deg: Latitudes in degrees, shape `[...]`.
     lon_deg: Longitudes in degrees, any turn, shape `[...]`; those of a patch
       within 180 degrees of one another.
@@ -213,30 +66,11 @@ def _from_wgs84(epsg):
     raise ValueError(f"unknown projection EPSG:{epsg}") from error
 
 
-def is_all_around(grid):
-  """Whether a map's last column borders on its first."""
-  turn = 360 / grid.pixel_width
-  return not grid.is_projected and abs(grid.width - turn) < 0.5
-
-
-def read_window(raster, top, bottom, left, right):
-  """Pixels of a window, `[rows, columns]`; columns wrap around."""
-  width = raster.grid.width
-  parts = []
-  while left < right:
-    start = left % width
-    count = min(right - left, width - start)
-    part = raster.read(None, top, start, bottom - top, count, allow_nan=True)
-    parts.append(part[..., 0])
-    left += count
-  return np.concatenate(parts, axis=1)
-
-
 def codes_at(raster, row, col, table):
   """Classes of the pixels of a map that places lie in.
 
   Args:
-    raster: Result of `open_raster`.
+    raster: Result of `map_files.open_raster`.
     row: Rows, see `positions`, shape `[...]`.
     col: Columns, shape `[...]`.
     table: Class of each code, uint8; negative codes count from its end.
@@ -265,7 +99,7 @@ def values_at(raster, row, col):
   Pixels without a value do not count, but the nearest pixel must have one.
 
   Args:
-    raster: Result of `open_raster`.
+    raster: Result of `map_files.open_raster`.
     row: Rows, see `positions`, shape `[...]`.
     col: Columns, shape `[...]`.
 
@@ -305,7 +139,7 @@ def means_within(raster, top, bottom, left, right):
   Pixels without a value do not count, but half of the area must have one.
 
   Args:
-    raster: Result of `open_raster`.
+    raster: Result of `map_files.open_raster`.
     top: First rows, see `positions`, shape `[...]`.
     bottom: Rows where the rectangles end, > top.
     left: First columns.
@@ -374,7 +208,7 @@ def _by_windows(raster, convert, unknown, take, bounds, *others):
   """Samples a map, a window that fits into memory at a time.
 
   Args:
-    raster: Result of `open_raster`.
+    raster: Result of `map_files.open_raster`.
     convert: Function of a window's pixels.
     unknown: What is outside of the map, after `convert`.
     take: Function of a window, the bounds in it, and the other arrays.
@@ -412,12 +246,12 @@ def _read_beyond(raster, convert, unknown, top, bottom, left, right):
   grid = raster.grid
   first, last = max(top, 0), min(bottom, grid.height)
   start, end = left, right
-  if not is_all_around(grid):
+  if not map_files.is_all_around(grid):
     start, end = max(left, 0), min(right, grid.width)
   dtype = np.uint8 if unknown == UNKNOWN else np.float64
   window = np.full((bottom - top, right - left), unknown, dtype)
   if first < last and start < end:
     window[first - top : last - top, start - left : end - left] = convert(
-      read_window(raster, first, last, start, end)
+      map_files.read_window(raster, first, last, start, end)
     )
   return window

@@ -66,7 +66,7 @@ def features(config):
       target.name: tfds.features.Scalar(target.dtype)
       for target in config.targets
     },
-    **{m.name: _tensor(BytePlanes, (size, size), m.dtype) for m in config.maps},
+    **{m.name: _map_feature(size, m.dtype) for m in config.maps},
   }
   if len(own) < sum(
     map(len, (config.source.features, config.targets, config.maps))
@@ -80,6 +80,17 @@ def features(config):
       )
     found[name] = feature
   return tfds.features.FeaturesDict(found)
+
+
+def _map_feature(size, dtype):
+  """Feature of a map's classes, which deflate well, or values."""
+  if dtype != np.uint8:
+    return _tensor(BytePlanes, (size, size), dtype)
+  return tfds.features.Tensor(
+    shape=(size, size),
+    dtype=np.dtype(dtype),
+    encoding=tfds.features.Encoding.ZLIB,
+  )
 
 
 def _tensor(feature, shape, dtype):

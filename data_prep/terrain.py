@@ -18,7 +18,7 @@ References:
 
 import numpy as np
 
-from data_prep import grids, maps, tiles
+from data_prep import grids, map_files, maps, tiles
 
 # Mount Everest, in metres.
 MAX_ELEVATION_M = 8849
@@ -48,7 +48,7 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   degrees has no edge there.
 
   Args:
-    dem: Result of `maps.open_raster`, metres above the sea.
+    dem: Result of `map_files.open_raster`, metres above the sea.
     grid: The `grids.Grid` of the image.
     rows: First row of each patch in the image, shape `[n]`.
     cols: First column of each patch, shape `[n]`.
@@ -79,7 +79,7 @@ def read_terrain(dem, grid, rows, cols, patch_size):
   )
   _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon)
   first_row, first_col = top.min(), left.min()
-  window = maps.read_window(
+  window = map_files.read_window(
     dem, first_row, bottom.max(), first_col, right.max()
   )
   for i in range(len(rows)):
@@ -198,7 +198,7 @@ def _latlon_to_pixel(dem, lat, lon):
 def _check_inside(dem, top, bottom, left, right, rows, cols, lat, lon):
   """Raises if a patch needs pixels that the DEM does not have."""
   outside = (top < 0) | (bottom > dem.grid.height)
-  if not maps.is_all_around(dem.grid):
+  if not map_files.is_all_around(dem.grid):
     outside |= (left < 0) | (right > dem.grid.width)
   if outside.any():
     i = np.argmax(outside)

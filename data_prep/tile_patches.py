@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_prep import grids, labels, maps, places, terrain, tiles
+from data_prep import grids, labels, map_files, places, terrain, tiles
 
 # Rows of a tile that are read at once, or more if they are compressed together.
 _ROWS_AT_ONCE = 512
@@ -151,7 +151,7 @@ def columns_of_maps(config, grid, rows, cols):
     return found
   found = {m.name: m.sample(grid, rows, cols, size) for m in config.maps}
   if config.dem:
-    elevations = maps.open_raster(config.dem)
+    elevations = map_files.open_raster(config.dem)
     found["terrain"] = terrain.read_terrain(
       elevations, grid, rows, cols, size
     ).astype(np.float16)

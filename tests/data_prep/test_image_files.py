@@ -9,6 +9,8 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from data_prep import grids, image_files, tile_writer, tiles
@@ -179,6 +181,39 @@ def test_what_is_no_image_of_numbers_is_named(tmp_path, name, make, reason):
   with pytest.raises(tiles.TileError, match=reason) as caught:
     read(path)
   assert caught.value.path == path
+
+
+@pytest.fixture(scope="module")
+def whole_files(tmp_path_factory):
+  """An image in each format, and its pixels."""
+  folder = tmp_path_factory.mktemp("whole")
+  Image.fromarray(RGB).save(folder / "a.png")
+  Image.fromarray(RGB).save(folder / "a.jpg", quality=80)
+  np.save(folder / "a.npy", RGB)
+  tifffile.imwrite(folder / "a.tif", RGB, photometric="rgb")
+  tifffile.imwrite(
+    folder / "packed.tif", RGB, photometric="rgb", compression="zlib"
+  )
+  return {path: read(path)[1] for path in sorted(folder.iterdir())}
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.data())
+def test_of_a_file_cut_short_no_pixel_is_believed(
+  whole_files, tmp_path_factory, data
+):
+  """It is an error, or what is missing is no pixel: a marker of the end."""
+  path = data.draw(st.sampled_from(sorted(whole_files)))
+  content = path.read_bytes()
+  end = data.draw(st.integers(0, len(content) - 1))
+  cut = tmp_path_factory.mktemp("cut") / path.name
+  cut.write_bytes(content[:end])
+  errors = []
+  with tiles.collect_errors(errors, cut):
+    np.testing.assert_array_equal(read(cut)[1], whole_files[path])
+  assert all(error.path == cut for error in errors)
+  # A failed comparison would be among them.
+  assert not any("AssertionError" in error.reason for error in errors)
 
 
 def test_a_member_that_would_fill_the_memory_is_not_read(tmp_path, monkeypatch):

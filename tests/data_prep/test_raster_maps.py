@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rasterio import warp
 
-from data_prep import climate_maps, grids, map_targets, maps, tiles
+from data_prep import climate_maps, grids, map_files, map_targets, maps, tiles
 
 # Of rasterio's own use of affine.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul")
@@ -256,7 +256,7 @@ def test_a_folder_of_tiles_is_one_map(tmp_path, kind, monkeypatch):
   )
   # What is missing of it is unknown.
   (tmp_path / "parts/0_0.tif").unlink()
-  maps.open_raster.cache_clear()
+  map_files.open_raster.cache_clear()
   found = many.sample(IMAGE, ROWS, COLS, SIZE)
   is_unknown = found == 255 if kind == "class_map" else np.isnan(found)
   assert 0 < is_unknown.mean() < 1
@@ -265,15 +265,30 @@ def test_a_folder_of_tiles_is_one_map(tmp_path, kind, monkeypatch):
   assert np.mean(differs) < (0.05 if kind == "value_map" else 1e-9)
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
+def test_gaps_between_files_without_a_no_data_value_are_unknown(
+  tmp_path, dtype
+):
+  for i in (0, 2):
+    grid = dataclasses.replace(
+      IMAGE, height=16, width=16, west=IMAGE.west + 160.0 * i
+    )
+    values = np.full((16, 16), 255, dtype)
+    write_band(tmp_path / f"{i}.tif", values, grid)
+  found = value_map(tmp_path).sample(IMAGE, [0, 0, 0], [0, 16, 32], SIZE)
+  assert np.isnan(found[1, :, 1:-1]).all()
+  assert (found[[0, 2]] == 255).all()
+
+
 def test_files_of_different_grids_are_no_mosaic(tmp_path):
   grid = grids.Grid(4, 4, 0.0, 4.0, 1.0, 1.0, 4326)
   write_band(tmp_path / "a.tif", np.ones((4, 4), np.uint8), grid)
   for change in ({"west": 4.5}, {"pixel_width": 2.0}, {"epsg": 4258}):
     other = dataclasses.replace(grid, **{"west": 4.0, **change})
     write_band(tmp_path / "b.tif", np.ones((4, 4), np.uint8), other)
-    maps.open_raster.cache_clear()
+    map_files.open_raster.cache_clear()
     with pytest.raises(tiles.TileError, match=r"are not those of a\.tif"):
-      maps.open_raster(tmp_path)
+      map_files.open_raster(tmp_path)
 
 
 @pytest.mark.parametrize("lon", [-180.0, 179.99, 180.0])

@@ -145,6 +145,6 @@ def test_zips_that_are_none_or_of_another_product(tmp_path):
   with pytest.raises(tiles.TileError, match="not a zip file"):
     safe_products.convert_safe(path, tmp_path)
   with pytest.raises(
-    tiles.TileError, match="is not the name of a Level-2A product"
+    tiles.TileError, match="is not the name of a Sentinel-2 product"
   ):
     safe_products.convert_safe(path.rename(tmp_path / "download.zip"), tmp_path)

@@ -7,7 +7,7 @@ import tifffile
 from geotiff_samples import write_band
 from scipy import ndimage
 
-from data_prep import grids, maps, terrain, tiles
+from data_prep import grids, map_files, terrain, tiles
 
 SIZE = 24
 
@@ -333,4 +333,4 @@ def test_a_dem_of_several_bands_is_told(tmp_path):
   z = np.zeros((60, 60, 3), np.float32)
   dem = write_dem(tmp_path / "dem.tif", z, grid, planarconfig="contig")
   with pytest.raises(tiles.TileError, match="3 bands, expected one"):
-    maps.open_raster(dem.path)
+    map_files.open_raster(dem.path)

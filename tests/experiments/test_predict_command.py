@@ -210,7 +210,7 @@ def test_bad_tiles_are_reported_and_stop_no_other(sentinel2, tmp_path):
     tmp_path / "missing_s2.tif": "no such file",
     write_tile(
       tmp_path / "in", "nothing"
-    ): "not the name of a Level-2A product",
+    ): "not the name of a Sentinel-2 product",
     write_tile(tmp_path / "twice"): "another tile's",
   }
   truncated = tmp_path / "in" / f"{AFTER[:-1]}1_s2.tif"
