@@ -60,7 +60,7 @@ _SOURCE_CHANGES = {
   "table": flags.DEFINE_string(
     "table", None, "CSV or parquet table of the images in --source."
   ),
-  "targets": flags.DEFINE_multi_string(
+  "target": flags.DEFINE_multi_string(
     "target",
     None,
     "Column of the table that becomes a target; COLUMN:class and COLUMN:number"
@@ -75,9 +75,12 @@ _SOURCE_CHANGES = {
     "Regular expression whose group is the date in a file's name.",
   ),
   "pixel_m": flags.DEFINE_float(
-    "pixel_m", None, "Metres a pixel of images without a georeference."
+    "pixel_m",
+    None,
+    "Metres a pixel of images without a georeference.",
+    lower_bound=0,
   ),
-  "split_by": flags.DEFINE_string(
+  "split": flags.DEFINE_string(
     "split", None, "place, or longitude:60,20,20: from west to east."
   ),
 }
@@ -226,6 +229,7 @@ def main(argv):
       figures=rows,
       columns=builder.columns,
       targets=builder.info.metadata.get("targets", []),
+      leaks=builder.info.metadata.get("leaks", {}),
       errors=errors,
     )
     print("\n".join(f"{name:<40}{value:>12,}" for name, value in rows.items()))

@@ -80,7 +80,8 @@ def build(
       executor_map = stack.enter_context(task_maps.open_map(num_workers))
     else:
       executor_map = task_maps.beam_map(*beam, folder=tile_dir)
-    build_folder.claim(tile_dir / "settings.json", settings)
+    if config.source.makes_tiles:
+      build_folder.claim(tile_dir / "settings.json", settings)
     for leftover in record_dir.glob("incomplete.*"):
       shutil.rmtree(leftover)
     folder = config.source.fetch(output / "downloads", source_dir)
@@ -91,7 +92,7 @@ def build(
     )
     if strict and errors:
       raise errors[0]
-    _check_complete(config)
+    _check_complete(config, split or {})
     builder = geo_tiles.GeoTiles(
       config=config,
       data_dir=output,
@@ -117,11 +118,24 @@ def _change(config, source, patches, split, changes):
     if not hasattr(config.source, field):
       raise ValueError(f"config {config.name} has no {field}")
   changes = dict(changes)
+  if not config.source.has_grids and (
+    changes.get("maps") or changes.get("dem")
+  ):
+    raise ValueError(
+      f"config {config.name} has patches without a georeference; leave out"
+      " --class_map, --value_map and --dem"
+    )
   if "maps" in changes:
     # Those of the config stay.
     changes["maps"] = (*config.maps, *changes["maps"])
   if changes.get("splits"):
     # The file decides about each patch.
+    given = {"validation", "test"} & split.keys() | {"split"} & source.keys()
+    if given:
+      raise ValueError(
+        "--splits decides about each patch; leave out"
+        f" --{', --'.join(sorted(given))}"
+      )
     splits.read_listed(changes["splits"])
     patches = {**patches, "train_kept": 1.0, "max_sea": 1.0}
     nothing = ("buffer_deg", "inset_deg", "validation", "test")
@@ -167,8 +181,14 @@ def _parse_scale(text):
   return pairs
 
 
-def _check_complete(config):
-  """Raises BuildError if bands, scale and features do not go together."""
+def _check_complete(config, split):
+  """Raises BuildError if settings and what was found do not go together."""
+  given = {"validation", "test"} & split.keys()
+  if given and not config.has_rule and not config.splits:
+    raise build_folder.BuildError(
+      "the table or --split decides about the shares of the splits; leave out"
+      f" --{', --'.join(sorted(given))}"
+    )
   if len(config.scale) not in (0, 1, len(config.bands)):
     raise build_folder.BuildError(
       f"{len(config.scale)} pairs of --scale for {len(config.bands)} bands,"
@@ -183,7 +203,7 @@ def _check_complete(config):
 def _check_maps(config):
   """Reads the user's maps: a wrong one would fail every tile."""
   try:
-    climate_maps.load(config.climate_map, config.legend, config.water_mask)
+    climate_maps.load(*config.climate_files)
     for target in config.maps:
       target.check()
   except ValueError as error:

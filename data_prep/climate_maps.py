@@ -13,13 +13,11 @@ import collections
 import csv
 import dataclasses
 import functools
-import json
-import pathlib
 
 import numpy as np
 from PIL import Image
 
-from data_prep import grids, rasters, tiles
+from data_prep import grids, legends, rasters, tiles
 from geojax import climate
 
 # Pixels that are read together, unless the file's own strips are larger.
@@ -225,23 +223,8 @@ def _zone_table(legend, dtype):
 
 def _read_legend(path):
   """A legend as a dict from int to index of the zone."""
-  try:
-    legend = json.loads(pathlib.Path(path).read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ValueError(f"legend {path}: not JSON: {error}") from error
-  if not isinstance(legend, dict):
-    raise ValueError(
-      f"legend {path}: {type(legend).__name__}, expected an object such as"
-      ' {"41": "Csa", "255": "sea"}'
-    )
   codes = {}
-  for key, zone in legend.items():
-    try:
-      code = int(key)
-    except ValueError:
-      raise ValueError(
-        f"legend {path}: code {key!r}, expected a number"
-      ) from None
+  for code, zone in legends.read(path, '{"41": "Csa", "255": "sea"}').items():
     if zone in climate.ZONES:
       zone = climate.ZONES.index(zone)
     elif type(zone) is not int or not 0 <= zone < len(climate.ZONES):
@@ -249,6 +232,5 @@ def _read_legend(path):
         f"legend {path}: zone {zone!r} of code {code}, expected 0 to"
         f" {len(climate.ZONES) - 1} or one of {', '.join(climate.ZONES)}"
       )
-    if codes.setdefault(code, zone) != zone:
-      raise ValueError(f"legend {path}: two zones for code {code}")
+    codes[code] = zone
   return codes

@@ -70,6 +70,11 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
     )
 
   @property
+  def climate_files(self):
+    """Arguments of `climate_maps.load`."""
+    return self.climate_map, self.legend, self.water_mask
+
+  @property
   def files(self):
     """The files that were given, by name."""
     found = {name: getattr(self, name) for name in _FILES}

@@ -159,7 +159,7 @@ class ImagePatches:
           for target in self.config.maps:
             target.check_covers(tile.path, image.grid)
         found = tile_patches.columns_of_maps(
-          self.config, image.grid, rows, cols
+          self.config, tile.path, image.grid, rows, cols
         )
         pixels.append(read)
         sampled.append(found)
@@ -226,25 +226,28 @@ def _digest(config):
 def _select_places(images, config):
   """Index of each patch's image, the `places.Places`, and errors."""
   errors, parts, owners = [], [], [np.zeros(0, int)]
-  map_files = (config.climate_map, config.legend, config.water_mask)
   spots = [i for i, x in enumerate(images) if isinstance(x.grid, grids.Spot)]
   if spots:
-    chosen, owner = _places_of_spots(images, spots, config.patches, map_files)
+    chosen, owner = _places_of_spots(images, spots, config)
     parts.append(chosen)
     owners.append(owner)
   for i, image in enumerate(images):
     if not isinstance(image.grid, grids.Spot):
       with tiles.collect_errors(errors, image.row.files[0]):
         chosen = places.select_places(
-          image.grid, config.patches, map_files, split=image.row.split
+          image.grid,
+          config.patches,
+          config.climate_files,
+          split=image.row.split,
         )
         parts.append(chosen)
         owners.append(np.full(len(chosen.rows), i))
   return np.concatenate(owners), places.join(parts), errors
 
 
-def _places_of_spots(images, spots, rule, map_files):
+def _places_of_spots(images, spots, config):
   """Places of the patches of images whose extent is unknown."""
+  rule = config.patches
   corners = [places.patch_corners(images[i].grid, rule) for i in spots]
   owner = np.repeat(spots, [len(rows) for rows, _ in corners])
   rows, cols = (np.concatenate(x) for x in zip(*corners, strict=True))
@@ -270,7 +273,7 @@ def _places_of_spots(images, spots, rule, map_files):
   )
   fractions = np.full((len(owner), len(climate.ZONES)), np.nan, np.float32)
   fractions[is_known] = labels.one_zone(
-    climate_maps.load(*map_files), lat[is_known], lon[is_known]
+    climate_maps.load(*config.climate_files), lat[is_known], lon[is_known]
   )
   keep = split != splits.DROPPED
   left_out = dict.fromkeys(places.REASONS, 0)

@@ -2,17 +2,16 @@
 
 import dataclasses
 import functools
-import json
-import pathlib
 
 import numpy as np
 
-from data_prep import grids, land_cover, map_files, maps, tiles
+from data_prep import grids, land_cover, legends, map_files, maps, tiles
 
-CLASS_MAP, VALUE_MAP = KINDS = "class_map", "value_map"
+CLASS_MAP, VALUE_MAP = "class_map", "value_map"
 
 # A code that the legend lacks.
 _NO_CLASS = 254
+_EXAMPLE = '{"10": "forest", "20": {"name": "water", "color": "#0000ff"}}'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +88,12 @@ class MapTarget:
       *grid.pixel_to_latlon(nodes[0][:, None], nodes[1])
     )
     row, col = maps.positions(raster, lat, grids.unwrap(lon, lon[0, 0]))
-    is_off = not (np.nanmin(row) < raster.grid.height and np.nanmax(row) > 0)
-    if not map_files.is_all_around(raster.grid):
-      is_off |= not (np.nanmin(col) < raster.grid.width and np.nanmax(col) > 0)
-    if is_off:
+    known = np.isfinite(row) & np.isfinite(col)
+    # The box around the tile, on the map.
+    on_map = known.any() and _meets(row[known], raster.grid.height)
+    if on_map and not map_files.is_all_around(raster.grid):
+      on_map = _meets(col[known], raster.grid.width)
+    if not on_map:
       raise tiles.TileError(
         path,
         f"lies outside of the map {self.name}, {self.path}; leave it out, or"
@@ -226,13 +227,21 @@ def _positions(raster, lat, lon):
   return tuple(np.stack(x) for x in zip(*parts, strict=True))
 
 
+def _meets(positions, side):
+  """Whether positions reach into [0, side]."""
+  return positions.min() < side and positions.max() > 0
+
+
 def _number(counts, kind):
   """Number of pixels of `MapTarget.count`."""
   return counts.sum() if kind == CLASS_MAP else counts[0] + counts[-1]
 
 
 def _values(raster, row, col, corners):
-  """Area means where the map is finer than the patches, else bilinear."""
+  """Area means of patches that the map is finer than, else bilinear.
+
+  A pixel's area is the rectangle around its corners in the map's own grid.
+  """
   bounds = []
   for x in corners:
     four = np.stack(
@@ -240,11 +249,14 @@ def _values(raster, row, col, corners):
     )
     bounds += [four.min(axis=0), four.max(axis=0)]
   top, bottom, left, right = bounds
-  pixels = np.nanmedian((bottom - top) * (right - left))
-  # Pixels of one size are not mixed by rounding errors.
-  if pixels > 1 + 1e-3:
-    return maps.means_within(raster, top, bottom, left, right)
-  return maps.values_at(raster, row, col)
+  # Pixels of the map in one of the patch, in its middle. Pixels of one size are
+  # not mixed by rounding errors.
+  middle = row.shape[1] // 2, row.shape[2] // 2
+  is_finer = ((bottom - top) * (right - left))[:, *middle] > 1 + 1e-3
+  values = np.empty(row.shape)
+  values[is_finer] = maps.means_within(raster, *(x[is_finer] for x in bounds))
+  values[~is_finer] = maps.values_at(raster, row[~is_finer], col[~is_finer])
+  return values
 
 
 @functools.lru_cache(maxsize=16)
@@ -287,30 +299,17 @@ def _read_legend(target):
 
 def _parse_legend(path):
   """A legend as a dict from code to name and colour."""
-  example = '{"10": "forest", "20": {"name": "water", "color": "#0000ff"}}'
-  try:
-    legend = json.loads(pathlib.Path(path).read_text())
-  except (json.JSONDecodeError, UnicodeDecodeError) as error:
-    raise ValueError(f"legend {path}: not JSON: {error}") from error
-  if not isinstance(legend, dict) or not legend:
-    raise ValueError(f"legend {path}: expected an object such as {example}")
   classes = {}
-  for key, entry in legend.items():
+  for code, entry in legends.read(path, _EXAMPLE).items():
     if not isinstance(entry, dict):
       entry = {"name": entry}
-    name, color = entry.get("name"), entry.get("color")
+    name = entry.get("name")
     if not (isinstance(name, str) and name):
       raise ValueError(
-        f"legend {path}: class {name!r} of code {key}, expected a name as in"
-        f" {example}"
+        f"legend {path}: class {name!r} of code {code}, expected a name as in"
+        f" {_EXAMPLE}"
       )
-    try:
-      code = int(key)
-    except ValueError:
-      raise ValueError(
-        f"legend {path}: code {key!r}, expected a number"
-      ) from None
-    classes[code] = name, color
+    classes[code] = name, entry.get("color")
   return classes
 
 

@@ -218,8 +218,9 @@ def _by_windows(raster, convert, unknown, take, bounds, *others):
   """
   shape = bounds[0].shape
   is_known = np.all([np.isfinite(x) for x in bounds], axis=0)
+  dtype = np.uint8 if unknown == UNKNOWN else np.float64
   if not is_known.any():
-    return np.full(shape, unknown)
+    return np.full(shape, unknown, dtype)
   top, left = (int(np.floor(x[is_known].min())) for x in bounds[::2])
   bottom, right = (int(np.ceil(x[is_known].max())) for x in bounds[1::2])
   if (bottom - top) * (right - left) > _WINDOW and is_known.size > 1:
@@ -232,7 +233,8 @@ def _by_windows(raster, convert, unknown, take, bounds, *others):
       ],
       axis,
     )
-  window = _read_beyond(raster, convert, unknown, top, bottom, left, right)
+  window = np.full((bottom - top, right - left), unknown, dtype)
+  _fill(window, raster, convert, top, left)
   inside = (
     np.where(is_known, x - first, 0)
     for x, first in zip(bounds, (top, top, left, left), strict=True)
@@ -241,17 +243,14 @@ def _by_windows(raster, convert, unknown, take, bounds, *others):
   return np.where(is_known, take(window, *inside, *others), unknown)
 
 
-def _read_beyond(raster, convert, unknown, top, bottom, left, right):
-  """A converted window that may reach beyond the map's edges."""
+def _fill(window, raster, convert, top, left):
+  """Fills the part of a window that lies on the map, in place."""
   grid = raster.grid
-  first, last = max(top, 0), min(bottom, grid.height)
-  start, end = left, right
+  first, last = max(top, 0), min(top + window.shape[0], grid.height)
+  start, end = left, left + window.shape[1]
   if not map_files.is_all_around(grid):
-    start, end = max(left, 0), min(right, grid.width)
-  dtype = np.uint8 if unknown == UNKNOWN else np.float64
-  window = np.full((bottom - top, right - left), unknown, dtype)
+    start, end = max(start, 0), min(end, grid.width)
   if first < last and start < end:
     window[first - top : last - top, start - left : end - left] = convert(
       map_files.read_window(raster, first, last, start, end)
     )
-  return window

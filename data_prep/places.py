@@ -68,13 +68,13 @@ class Places:
 
 # The dates of one place follow one another.
 @functools.lru_cache(maxsize=8)
-def select_places(grid, rule, map_files=("", "", ""), *, split=None):
+def select_places(grid, rule, climate_files=("", "", ""), *, split=None):
   """Chooses the patches of a tile and looks up their climate: `Places`.
 
   Args:
     grid: A `grids.Grid`.
     rule: A `PatchRule`.
-    map_files: Arguments of `climate_maps.load`.
+    climate_files: Arguments of `climate_maps.load`.
     split: Index into `splits.SPLITS` that all patches belong to, whatever the
       rule says, or None.
 
@@ -109,7 +109,7 @@ def select_places(grid, rule, map_files=("", "", ""), *, split=None):
   names = [name for name, kept in zip(names, keep, strict=True) if kept]
 
   fractions = labels.climate_fractions(
-    grid, climate_maps.load(*map_files), rows, cols, rule.size
+    grid, climate_maps.load(*climate_files), rows, cols, rule.size
   )
   keep = fractions[:, 0] <= rule.max_sea
   keep |= _draws("sea", rule.seed, names) < rule.sea_kept

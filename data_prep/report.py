@@ -15,7 +15,9 @@ _LAND = colors.ListedColormap(["#ffffff", "#e4e4e4"])
 _COLOURS = {"train": "#4c8fc4", "validation": "#f5a742", "test": "#c4161c"}
 
 
-def write_report(directory, *, config, figures, columns, targets, errors):
+def write_report(
+  directory, *, config, figures, columns, targets, leaks, errors
+):
   """Writes `report.json` and `places.png`.
 
   Args:
@@ -24,6 +26,7 @@ def write_report(directory, *, config, figures, columns, targets, errors):
     figures: Numbers of the closing table by name.
     columns: By split, what `records.ShardReport.columns` has of each record.
     targets: Results of `targets.Target.describe`.
+    leaks: Result of `leaks.measure`; empty where a rule keeps splits apart.
     errors: A dict of file and reason for each input that could not be used.
   """
   directory = pathlib.Path(directory)
@@ -31,6 +34,7 @@ def write_report(directory, *, config, figures, columns, targets, errors):
     "config": config,
     "figures": figures,
     "targets": targets,
+    "leaks": leaks,
     "errors": errors,
   }
   files.write_text(

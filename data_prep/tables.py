@@ -14,14 +14,13 @@ import collections
 import csv
 import dataclasses
 import datetime
-import hashlib
 import itertools
 import math
 import pathlib
 
 from pyarrow import ArrowException, parquet
 
-from data_prep import image_files, splits, targets, tiles
+from data_prep import image_files, rasters, splits, targets, tiles
 
 _SPLIT_NAMES = {**{name: name for name in splits.SPLITS}, "val": "validation"}
 
@@ -72,8 +71,7 @@ class Table:
 def digest(path):
   """SHA-256 of a table's bytes; raises `tiles.TileError` without a file."""
   try:
-    with open(path, "rb") as file:
-      return hashlib.file_digest(file, "sha256").hexdigest()
+    return rasters.sha256(path)
   except OSError as error:
     raise tiles.TileError(path, f"no table: {error.strerror}") from error
 

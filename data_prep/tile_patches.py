@@ -86,7 +86,9 @@ class TilePatches:
     if not keep.all():
       features = {name: values[keep] for name, values in features.items()}
       rows, cols, index = rows[keep], cols[keep], index[keep]
-    features |= columns_of_maps(self.config, self.tile.grid, rows, cols)
+    features |= columns_of_maps(
+      self.config, self.tile.path, self.tile.grid, rows, cols
+    )
     date = self.scene.date
     same = {"acquired": date.isoformat() if date else "", **self.scene.about}
     return {
@@ -130,11 +132,12 @@ def read_windows(tile, bands, rows, cols, size):
   return np.moveaxis(windows[rows - top, cols - left], 1, -1)
 
 
-def columns_of_maps(config, grid, rows, cols):
+def columns_of_maps(config, path, grid, rows, cols):
   """Targets and terrain of some patches, sampled from the config's maps.
 
   Args:
     config: A `configs.GeoTilesConfig`.
+    path: The tile's file, for errors.
     grid: The patches' `grids.Grid`; all is unknown on a `grids.Spot`.
     rows: First rows, shape `[m]`.
     cols: First columns, shape `[m]`.
@@ -149,7 +152,10 @@ def columns_of_maps(config, grid, rows, cols):
     if config.dem:
       found["terrain"] = np.full((*shape, 4), np.nan, np.float16)
     return found
-  found = {m.name: m.sample(grid, rows, cols, size) for m in config.maps}
+  try:
+    found = {m.name: m.sample(grid, rows, cols, size) for m in config.maps}
+  except tiles.TileError as error:
+    raise tiles.TileError(path, f"{error}") from error
   if config.dem:
     elevations = map_files.open_raster(config.dem)
     found["terrain"] = terrain.read_terrain(
@@ -194,8 +200,9 @@ def opened(path, config):
       if not tile.bands and len(scene.order) == tile.num_bands:
         tile = dataclasses.replace(tile, bands=scene.order)
       tile.band_indices(scene.bands)
-      files = (config.climate_map, config.legend, config.water_mask)
-      chosen = places.select_places(tile.grid, config.patches, files)
+      chosen = places.select_places(
+        tile.grid, config.patches, config.climate_files
+      )
       for target in config.maps:
         target.check_covers(path, tile.grid)
     yield TilePatches(tile, scene, chosen, config)

@@ -65,11 +65,17 @@ class Source:
     bands: Names of the bands that images can have.
     features: Types (str, int or float) of further features, by name.
     contents: What `--source` holds, in words.
+    has_grids: Whether it is known where the pixels of patches lie, so that maps
+      can be sampled there.
+    makes_tiles: Whether it makes files that depend on its settings, so that a
+      folder of them cannot be used with others.
   """
 
   bands: ClassVar[tuple[str, ...]]
   features: ClassVar[dict[str, type]] = {}
   contents: ClassVar[str] = "tiles"
+  has_grids: ClassVar[bool] = True
+  makes_tiles: ClassVar[bool] = True
 
   def with_inputs(self, source_dir):
     """Returns the source with digests of files that it reads besides patches.

@@ -231,8 +231,7 @@ def _mapped_zones(tile, config):
     np.arange(step // 2, height, step)[:, None],
     np.arange(step // 2, width, step)[None, :],
   )
-  map_files = (config.climate_map, config.legend, config.water_mask)
-  return climate_maps.load(*map_files).lookup(lat, lon).astype(int)
+  return climate_maps.load(*config.climate_files).lookup(lat, lon).astype(int)
 
 
 def _regions(probabilities, levels):

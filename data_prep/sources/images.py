@@ -44,27 +44,29 @@ class Images(tile_source.TileSource):
   Attributes:
     table: Path of the table, also below the source's folder.
     table_sha256: Digest of the table.
-    targets: Columns of targets, see `tables.read`.
+    target: Columns of targets, see `tables.read`.
     class_bands: Bands of classes, which are not interpolated.
     date_from: Regular expression whose group is the date in a file's name.
     pixel_m: Metres a pixel of images without a georeference; 0: unknown.
-    split_by: "place", or "longitude:TRAIN,VALIDATION,TEST" in percent.
+    split: "place", or "longitude:TRAIN,VALIDATION,TEST" in percent.
   """
 
   bands: ClassVar[tuple[str, ...]] = ()
   contents: ClassVar[str] = "images"
+  # Lists of images are named by their content.
+  makes_tiles: ClassVar[bool] = False
 
   table: str = ""
   table_sha256: str = ""
-  targets: tuple[str, ...] = ()
+  target: tuple[str, ...] = ()
   class_bands: tuple[str, ...] = ("SCL",)
   date_from: str = ""
   pixel_m: float = 0.0
-  split_by: str = "place"
+  split: str = "place"
 
   def __post_init__(self):
     tile_source.date_parser(self.date_from)
-    splits.parse_split_by(self.split_by)
+    splits.parse_split_by(self.split)
 
   def with_inputs(self, source_dir):
     """See `Source.with_inputs`."""
@@ -91,18 +93,27 @@ class Images(tile_source.TileSource):
       path,
       folder,
       config.bands,
-      self.targets,
+      self.target,
       tile_source.date_parser(self.date_from),
     )
-    if table.has_split and self.split_by != "place":
+    if table.has_split and self.split != "place":
       raise tiles.TileError(path, "has a column split, so leave out --split")
+    unknown = set(self.class_bands) - {*type(self).class_bands, *config.bands}
+    if unknown:
+      raise tiles.TileError(
+        path, f"--class_bands {', '.join(sorted(unknown))}: not among --bands"
+      )
     images, unusable = self._survey(config, table, executor_map)
     errors += unusable
-    if not images:
-      reasons = "; ".join(map(str, errors[:3]))
-      raise tiles.TileError(path, f"no row can be used: {reasons}")
+    _check_some(path, images, errors)
     config, images, unusable = _settle(config, table, images)
-    return config, _write_parts(directory, images, config), errors + unusable
+    errors += unusable
+    _check_some(path, images, errors)
+    rule = _split_rule(config.patches, self.split, images)
+    config = dataclasses.replace(
+      config, patches=dataclasses.replace(config.patches, split=rule)
+    )
+    return config, _write_parts(directory, images, config), errors
 
   def _survey(self, config, table, executor_map):
     """Reads the header of each image, in parallel."""
@@ -149,6 +160,12 @@ class Images(tile_source.TileSource):
     return tile_source.Scene(
       date=parse(tile.path.name) if parse else None, bands=tile.bands
     )
+
+
+def _check_some(path, images, errors):
+  if not images:
+    reasons = "; ".join(map(str, errors[:3]))
+    raise tiles.TileError(path, f"no row can be used: {reasons}")
 
 
 @contextlib.contextmanager
@@ -225,7 +242,9 @@ def _settle(config, table, images):
     images[:] = [image for image in images if key(image) == wanted]
     return wanted
 
-  bands = config.bands or settle(_own_bands, "bands", ", ".join)
+  bands = config.bands or settle(
+    _own_bands, "bands", lambda own: ", ".join(own) or "without names"
+  )
   if not bands:
     raise tiles.TileError(
       images[0].row.files[0],
@@ -260,9 +279,6 @@ def _settle(config, table, images):
     for image in images
     if min(image.grid.height, image.grid.width) >= rule.size
   ]
-  rule = dataclasses.replace(
-    rule, split=_split_rule(rule, config.source.split_by, images)
-  )
   is_known = {
     "climate": any(image.has_place for image in images),
     "coords": any(image.has_place for image in images),
@@ -284,9 +300,9 @@ def _own_bands(image):
   return image.bands or (_RGB if image.num_bands == 3 else ())
 
 
-def _split_rule(rule, split_by, images):
+def _split_rule(rule, split, images):
   """The rule of a build, once the images are known."""
-  shares = splits.parse_split_by(split_by)
+  shares = splits.parse_split_by(split)
   if shares is None:
     return rule.split
   lon = [image.longitudes(rule) for image in images if image.has_place]

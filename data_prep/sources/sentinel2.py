@@ -51,6 +51,11 @@ class Sentinel2(tile_source.TileSource):
     if self.default_baseline is not None:
       products.check_baseline(self.default_baseline)
     tile_source.date_parser(self.date_from)
+    if self.date_from and self.kind != "tiles":
+      raise ValueError(
+        f"config {self.kind} reads dates off the names of products; leave out"
+        " --date_from"
+      )
 
   def inputs_in(self, root, folders, files):
     """See `TileSource.inputs_in`."""

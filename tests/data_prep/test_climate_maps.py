@@ -145,7 +145,7 @@ def test_a_code_without_a_zone_is_told_with_its_pixels(
     ({1: -1}, "zone -1 of code 1"),
     ({1: True}, "zone True of code 1"),
     ({"one": "Af"}, "code 'one', expected a number"),
-    ({"1": "Af", "01": "Am"}, "two zones for code 1"),
+    ({"1": "Af", "01": "Am"}, "two entries for code 1"),
     ("{1: 2", "not JSON"),
     ("[1]", "list, expected an object"),
   ],

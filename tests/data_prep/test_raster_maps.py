@@ -1,7 +1,6 @@
 """Maps at the pixels of patches, against rasterio, SciPy and plain loops."""
 
 import dataclasses
-import json
 
 import numpy as np
 import pyproj
@@ -10,48 +9,25 @@ import rasterio
 from geotiff_samples import write_band
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from map_samples import (
+  COLS,
+  IMAGE,
+  ROWS,
+  SIZE,
+  around,
+  class_map,
+  first_patch,
+  transform_of,
+  value_map,
+)
 from rasterio import warp
 
-from data_prep import climate_maps, grids, map_files, map_targets, maps, tiles
+from data_prep import climate_maps, grids, maps
 
 # Of rasterio's own use of affine.
 pytestmark = pytest.mark.filterwarnings("ignore:Use `@` matmul")
 
 RNG = np.random.default_rng(0)
-# 10 m in UTM, and coarser and finer maps around its patches.
-IMAGE = grids.Grid(64, 64, 600000.0, 5500020.0, 10.0, 10.0, 32633)
-SIZE = 16
-ROWS, COLS = (x.ravel() for x in np.mgrid[0:48:16, 0:48:16])
-
-
-def around(grid, epsg, pixel, margin=5):
-  """A grid of square pixels of another projection that covers a grid."""
-  corners = np.array([[0, 0, 1, 1], [0, 1, 0, 1]]) * [
-    [grid.height],
-    [grid.width],
-  ]
-  lat, lon = grid.pixel_to_latlon(*(corners - 0.5))
-  x, y = lon, lat
-  if epsg != 4326:
-    to_map = pyproj.Transformer.from_crs(4326, epsg, always_xy=True)
-    x, y = to_map.transform(lon, lat)
-  west = np.floor(x.min() / pixel) * pixel - margin * pixel
-  north = np.ceil(y.max() / pixel) * pixel + margin * pixel
-  return grids.Grid(
-    int(np.ceil((north - y.min()) / pixel)) + margin,
-    int(np.ceil((x.max() - west) / pixel)) + margin,
-    float(west),
-    float(north),
-    pixel,
-    pixel,
-    epsg,
-  )
-
-
-def transform_of(grid):
-  return rasterio.transform.from_origin(
-    grid.west, grid.north, grid.pixel_width, grid.pixel_height
-  )
 
 
 def warped(pixels, grid, resampling):
@@ -76,22 +52,6 @@ def patches_of(whole):
   return np.stack(
     [whole[r : r + SIZE, c : c + SIZE] for r, c in zip(ROWS, COLS, strict=True)]
   )
-
-
-def first_patch(pixels, grid):
-  """The part of a map on the image's own pixels under its first patch."""
-  row, col = (
-    round(x / 10) for x in (grid.north - IMAGE.north, IMAGE.west - grid.west)
-  )
-  return pixels[row : row + SIZE, col : col + SIZE]
-
-
-def class_map(path, legend=""):
-  return map_targets.MapTarget("cover", "class_map", str(path), str(legend))
-
-
-def value_map(path):
-  return map_targets.MapTarget("height", "value_map", str(path))
 
 
 @pytest.mark.parametrize(
@@ -220,77 +180,6 @@ def test_scale_and_offset_are_those_of_the_tags(tmp_path):
   np.testing.assert_allclose(found[0], expected, atol=1e-3)
 
 
-@pytest.mark.parametrize("kind", ["class_map", "value_map"])
-def test_a_folder_of_tiles_is_one_map(tmp_path, kind, monkeypatch):
-  grid = around(IMAGE, 4326, 5e-5)
-  pixels = RNG.integers(0, 9, (grid.height, grid.width), np.uint8)
-  write_band(tmp_path / "whole.tif", pixels, grid, no_data=200)
-  (tmp_path / "parts").mkdir()
-  middle = grid.height // 2, grid.width // 3
-  for rows in (slice(0, middle[0]), slice(middle[0], None)):
-    for cols in (slice(0, middle[1]), slice(middle[1], None)):
-      part = pixels[rows, cols]
-      write_band(
-        tmp_path / f"parts/{rows.start}_{cols.start}.tif",
-        part,
-        dataclasses.replace(
-          grid,
-          height=part.shape[0],
-          width=part.shape[1],
-          west=grid.west + cols.start * grid.pixel_width,
-          north=grid.north - rows.start * grid.pixel_height,
-        ),
-        no_data=200,
-        tile=(16, 16),
-      )
-  one, many = (
-    map_targets.MapTarget("x", kind, str(tmp_path / name))
-    for name in ("whole.tif", "parts")
-  )
-  expected = one.sample(IMAGE, ROWS, COLS, SIZE)
-  np.testing.assert_array_equal(many.sample(IMAGE, ROWS, COLS, SIZE), expected)
-  # However little of it is read at once.
-  monkeypatch.setattr(maps, "_WINDOW", 50)
-  np.testing.assert_allclose(
-    many.sample(IMAGE, ROWS, COLS, SIZE), expected, atol=1e-3
-  )
-  # What is missing of it is unknown.
-  (tmp_path / "parts/0_0.tif").unlink()
-  map_files.open_raster.cache_clear()
-  found = many.sample(IMAGE, ROWS, COLS, SIZE)
-  is_unknown = found == 255 if kind == "class_map" else np.isnan(found)
-  assert 0 < is_unknown.mean() < 1
-  # Next to it, means are of what is left.
-  differs = found[~is_unknown] != expected[~is_unknown]
-  assert np.mean(differs) < (0.05 if kind == "value_map" else 1e-9)
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32])
-def test_gaps_between_files_without_a_no_data_value_are_unknown(
-  tmp_path, dtype
-):
-  for i in (0, 2):
-    grid = dataclasses.replace(
-      IMAGE, height=16, width=16, west=IMAGE.west + 160.0 * i
-    )
-    values = np.full((16, 16), 255, dtype)
-    write_band(tmp_path / f"{i}.tif", values, grid)
-  found = value_map(tmp_path).sample(IMAGE, [0, 0, 0], [0, 16, 32], SIZE)
-  assert np.isnan(found[1, :, 1:-1]).all()
-  assert (found[[0, 2]] == 255).all()
-
-
-def test_files_of_different_grids_are_no_mosaic(tmp_path):
-  grid = grids.Grid(4, 4, 0.0, 4.0, 1.0, 1.0, 4326)
-  write_band(tmp_path / "a.tif", np.ones((4, 4), np.uint8), grid)
-  for change in ({"west": 4.5}, {"pixel_width": 2.0}, {"epsg": 4258}):
-    other = dataclasses.replace(grid, **{"west": 4.0, **change})
-    write_band(tmp_path / "b.tif", np.ones((4, 4), np.uint8), other)
-    map_files.open_raster.cache_clear()
-    with pytest.raises(tiles.TileError, match=r"are not those of a\.tif"):
-      map_files.open_raster(tmp_path)
-
-
 @pytest.mark.parametrize("lon", [-180.0, 179.99, 180.0])
 def test_a_map_of_the_whole_earth_has_no_edge_at_the_antimeridian(
   tmp_path, lon
@@ -319,83 +208,6 @@ def test_the_climate_is_one_such_map(tmp_path):
     found = class_map(path).sample(image, [0, 3], [0, 1], 4)
     lat, lon = image.patch_pixels(np.array([0, 3]), np.array([0, 1]), 4)
     np.testing.assert_array_equal(found, climate.lookup(lat, lon))
-
-
-def test_a_legend_names_codes_and_gives_them_colours(tmp_path):
-  grid = around(IMAGE, 32633, 10.0)
-  codes = RNG.choice([10, 20, 95], (grid.height, grid.width)).astype(np.uint8)
-  path = write_band(tmp_path / "map.tif", codes, grid)
-  legend = tmp_path / "legend.json"
-  legend.write_text(
-    json.dumps(
-      {
-        "95": {"name": "mangroves", "color": "#00cf75"},
-        "10": {"name": "trees", "color": "#006400"},
-        "20": {"name": "shrubs", "color": "#ffbb22"},
-      }
-    )
-  )
-  target = class_map(path, legend)
-  assert target.classes() == (
-    ("trees", "shrubs", "mangroves"),
-    ("#006400", "#ffbb22", "#00cf75"),
-  )
-  found = target.sample(IMAGE, ROWS, COLS, SIZE)
-  np.testing.assert_array_equal(
-    np.array([10, 20, 95])[found[0]], first_patch(codes, grid)
-  )
-  described = target.describe({"train": target.count(found)})
-  assert described["unknown"] == 0
-  assert described["counts"]["train"]["trees"] == np.sum(found == 0)
-  legend.write_text(json.dumps({"10": "trees", "20": "shrubs"}))
-  map_targets._read_legend.cache_clear()
-  with pytest.raises(
-    tiles.TileError, match="does not name; add it to the lege"
-  ):
-    target.sample(IMAGE, ROWS, COLS, SIZE)
-
-
-@pytest.mark.parametrize(
-  ("content", "reason"),
-  [
-    ("no", "not JSON"),
-    ("[1]", "expected an object such as"),
-    ('{"a": "forest"}', "code 'a', expected a number"),
-    ('{"1": 2}', "class 2 of code 1, expected a name"),
-  ],
-)
-def test_a_legend_that_is_none_is_named(tmp_path, content, reason):
-  grid = around(IMAGE, 32633, 10.0)
-  codes = np.ones((grid.height, grid.width), np.uint8)
-  path = write_band(tmp_path / "map.tif", codes, grid)
-  (tmp_path / "legend.json").write_text(content)
-  with pytest.raises(ValueError, match=reason):
-    class_map(path, tmp_path / "legend.json").check()
-
-
-def test_a_map_that_cannot_be_one_is_named(tmp_path):
-  grid = around(IMAGE, 32633, 10.0)
-  values = np.full((grid.height, grid.width), 1e5, np.float32)
-  path = write_band(tmp_path / "map.tif", values, grid)
-  with pytest.raises(tiles.TileError, match="float32 pixels, expected codes"):
-    class_map(path).check()
-  with pytest.raises(tiles.TileError, match="value 100000, but records hold"):
-    value_map(path).sample(IMAGE, ROWS, COLS, SIZE)
-  with pytest.raises(tiles.TileError, match="no such file"):
-    value_map(tmp_path / "none.tif").check()
-  elsewhere = dataclasses.replace(IMAGE, north=6500000.0)
-  with pytest.raises(tiles.TileError, match=r"a\.tif: lies outside of the map"):
-    value_map(path).check_covers("a.tif", elsewhere)
-  value_map(path).check_covers("a.tif", IMAGE)
-
-
-@pytest.mark.parametrize(
-  ("text", "kind"),
-  [("a.tif", "class_map"), ("=a.tif", "value_map"), ("x=a,b", "value_map")],
-)
-def test_a_flag_of_another_form_is_named(text, kind):
-  with pytest.raises(ValueError, match=f"--{kind}={text}, expected NAME=FILE"):
-    map_targets.parse(text, kind)
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -48,27 +48,31 @@ def data(tmp_path_factory):
   return folder
 
 
-def test_it_trains_and_is_compared_without_dates(data, tmp_path):
-  workdir = tmp_path / "run"
-  done = subprocess.run(
-    [
-      *(sys.executable, "experiments/main.py"),
-      "--config=experiments/configs/base.py",
-      f"--config.data.dir={data}",
-      "--config.data.name=geo_tiles/mine",
-      "--config.tasks=('coords', 'climate')",
-      "--config.num_steps=4",
-      "--config.eval_every=4",
-      "--config.data.batch_size=8",
-      "--config.mixture.num_centers=4",
-      *tiny_encoder.FLAGS,
-      f"--workdir={workdir}",
-    ],
+def run(script, *arguments):
+  return subprocess.run(
+    [sys.executable, f"experiments/{script}", *arguments],
     cwd=_ROOT,
     env={**os.environ, "XLA_FLAGS": ""},
     capture_output=True,
     text=True,
     check=False,
+  )
+
+
+def test_it_trains_and_is_compared_without_dates(data, tmp_path):
+  workdir = tmp_path / "run"
+  done = run(
+    "main.py",
+    "--config=experiments/configs/base.py",
+    f"--config.data.dir={data}",
+    "--config.data.name=geo_tiles/mine",
+    "--config.tasks=('coords', 'climate')",
+    "--config.num_steps=4",
+    "--config.eval_every=4",
+    "--config.data.batch_size=8",
+    "--config.mixture.num_centers=4",
+    *tiny_encoder.FLAGS,
+    f"--workdir={workdir}",
   )
   assert done.returncode == 0, done.stderr
   table = done.stdout
@@ -83,18 +87,11 @@ def test_it_trains_and_is_compared_without_dates(data, tmp_path):
   assert metrics["count"] == sum(i % 6 > 0 for i in is_test)
   assert "day of the year" not in (workdir / "report.html").read_text()
   predicted = tmp_path / "predicted"
-  done = subprocess.run(
-    [
-      *(sys.executable, "experiments/predict.py"),
-      f"--workdir={workdir}",
-      *(str(path) for path in write_tiles(tmp_path)),
-      f"--output={predicted}",
-    ],
-    cwd=_ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  done = run(
+    "predict.py",
+    f"--workdir={workdir}",
+    *(str(path) for path in write_tiles(tmp_path)),
+    f"--output={predicted}",
   )
   # A PNG has no place to be compared with.
   assert done.returncode == 3
@@ -121,21 +118,14 @@ def write_tiles(folder):
 
 
 def test_a_task_whose_label_is_not_there_is_named(data, tmp_path):
-  done = subprocess.run(
-    [
-      *(sys.executable, "experiments/main.py"),
-      "--config=experiments/configs/base.py",
-      f"--config.data.dir={data}",
-      "--config.data.name=geo_tiles/mine",
-      "--config.mixture.num_centers=4",
-      *tiny_encoder.FLAGS,
-      f"--workdir={tmp_path / 'run'}",
-    ],
-    cwd=_ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  done = run(
+    "main.py",
+    "--config=experiments/configs/base.py",
+    f"--config.data.dir={data}",
+    "--config.data.name=geo_tiles/mine",
+    "--config.mixture.num_centers=4",
+    *tiny_encoder.FLAGS,
+    f"--workdir={tmp_path / 'run'}",
   )
   assert done.returncode == 1
   assert "task 'date' reads date, but the records have climate, coords" in (

@@ -122,3 +122,10 @@ def test_no_arrays_is_an_error(tmp_path):
     source.fetch(tmp_path, None)
   with pytest.raises(tiles.TileError, match=r"no \*_s2\.npy"):
     source.cut_tiles(tmp_path, tmp_path)
+
+
+def test_maps_need_a_georeference(tmp_path):
+  (tmp_path / "in").mkdir()
+  for changes in ({"dem": "dem.tif"}, {"maps": ("a map",)}):
+    with pytest.raises(build.BuildError, match="patches without a georefere"):
+      build.build("arrays", tmp_path, tmp_path / "in", **changes)

@@ -1,110 +1,31 @@
-"""From a table of images to records, through the command's own function."""
+"""From a table of images to records: pixels, places, dates and targets."""
 
-import csv
-import dataclasses
-import json
 import shutil
-import subprocess
-import sys
 import zipfile
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
 from geotiff_samples import write_band
+from image_samples import (
+  COUNT,
+  SIZE,
+  build_images,
+  pixels_of,
+  read_table,
+  records_of,
+  without,
+)
 from PIL import Image
 
-from data_prep import build, configs, grids, sources, splits, tiles
+from data_prep import grids, splits
 from geojax import encodings, sphere
 
 RNG = np.random.default_rng(0)
-SIZE = 16
-COUNT = 40
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-  """PNGs of 16 x 16 RGB in two folders, one of them zipped, and a table."""
-  folder = tmp_path_factory.mktemp("images")
-  rows = []
-  with zipfile.ZipFile(folder / "more.zip", "w") as archive:
-    for i in range(COUNT):
-      pixels = RNG.integers(0, 255, (SIZE, SIZE, 3), np.uint8)
-      name = f"{'field' if i % 2 else 'wood'}/{i:02d}.png"
-      path = folder / name
-      path.parent.mkdir(exist_ok=True)
-      Image.fromarray(pixels).save(path)
-      if i >= COUNT // 2:
-        archive.write(path, name)
-        path.unlink()
-      rows.append(
-        {
-          "file": name,
-          "lat": f"{RNG.uniform(-60, 70):.6f}",
-          "lon": f"{RNG.uniform(-180, 180):.6f}",
-          "date": f"2020-{1 + i % 12:02d}-{1 + i % 28:02d}",
-          "split": splits.SPLITS[i % 3],
-          "cover": name.split("/")[0],
-          "height": f"{i / 4}",
-        }
-      )
-  write_table(folder / "table.csv", rows)
-  return folder
-
-
-def write_table(path, rows):
-  with open(path, "w", newline="") as file:
-    out = csv.DictWriter(file, rows[0].keys())
-    out.writeheader()
-    out.writerows(rows)
-  return path
-
-
-def read_table(folder):
-  with open(folder / "table.csv", newline="") as file:
-    return list(csv.DictReader(file))
-
-
-def build_images(folder, output, rows=None, *, source=None, **kwargs):
-  """Builds the images of some rows, those of the table by default."""
-  rows = read_table(folder) if rows is None else rows
-  table = write_table(output / "table.csv", rows)
-  return build.build(
-    "images",
-    output,
-    folder,
-    source={"table": str(table), **(source or {})},
-    **kwargs,
-  )
-
-
-def records_of(builder):
-  """Records by id, with their split."""
-  read = tfds.builder_from_directory(builder.data_path)
-  return {
-    record["id"].decode(): {**record, "split": split}
-    for split in read.info.splits
-    for record in read.as_data_source(split)
-  }
-
-
-def without(rows, *columns):
-  return [
-    {name: text for name, text in row.items() if name not in columns}
-    for row in rows
-  ]
-
-
-def pixels_of(folder, name):
-  if (folder / name).exists():
-    return np.asarray(Image.open(folder / name))
-  with zipfile.ZipFile(folder / "more.zip").open(name) as file:
-    return np.asarray(Image.open(file))
 
 
 def test_records_hold_images_and_what_the_table_says(folder, tmp_path):
   builder = build_images(
-    folder, tmp_path, source={"targets": ("cover", "height")}
+    folder, tmp_path, source={"target": ("cover", "height")}
   )
   found = records_of(builder)
   rows = read_table(folder)
@@ -162,7 +83,10 @@ def test_an_image_that_is_not_like_the_others_is_an_error(folder, tmp_path):
   rows.append({**rows[0], "file": "deep.npy"})
   builder = build_images(mine, tmp_path, rows)
   reasons = {error.path.name: error.reason for error in builder.errors}
-  assert reasons["00.png"] == "bands , expected red, green, blue as in most"
+  assert (
+    reasons["00.png"]
+    == "bands without names, expected red, green, blue as in most"
+  )
   assert reasons["deep.npy"] == "dtype uint16, expected uint8 as in most"
   assert reasons["01.png"] == "9 x 9 pixels, less than a patch of 16"
   # Its header is whole: this is found when it is cut.
@@ -293,165 +217,6 @@ def test_pixel_size_gives_patches_an_extent_and_places_of_their_own(tmp_path):
     )
 
 
-def test_longitude_gives_each_split_its_share_from_west_to_east(
-  folder, tmp_path
-):
-  rows = without(read_table(folder), "split")
-  builder = build_images(
-    folder, tmp_path, rows, source={"split_by": "longitude:50,25,25"}
-  )
-  found = records_of(builder)
-  assert len(found) == COUNT
-  west = [
-    [float(r["lon"]) for r in found.values() if r["split"] == split]
-    for split in splits.SPLITS
-  ]
-  assert list(map(len, west)) == [20, 10, 10]
-  assert max(west[0]) < min(west[1]) < max(west[1]) < min(west[2])
-  assert "nearest_km" in builder.info.metadata["leaks"]["test"]
-  # What the data set keeps restores the rule.
-  settings = builder.info.metadata["settings"]
-  restored = configs.restore(sources.find("images"), settings)
-  assert restored.patches == builder.builder_config.patches
-
-
-def test_longitude_splits_patches_of_one_image(tmp_path):
-  (tmp_path / "in").mkdir()
-  grid = grids.Grid(32, 160, 600000.0, 5500020.0, 10.0, 10.0, 32633)
-  write_band(tmp_path / "in/a.tif", np.ones((32, 160), np.uint8), grid)
-  builder = build_images(
-    tmp_path / "in",
-    tmp_path,
-    [{"file": "a.tif"}],
-    source={"split_by": "longitude:60,20,20"},
-    patches={"size": 16},
-    bands=("x",),
-  )
-  counts = [builder.counts[split] for split in splits.SPLITS]
-  assert counts == [12, 4, 4]
-  assert builder.info.metadata["leaks"]["validation"]["touching"] == 2
-  other = tmp_path / "other"
-  other.mkdir()
-  np.save(other / "b.npy", np.ones((16, 16, 1), np.uint8))
-  with pytest.raises(tiles.TileError, match="no longitude is known"):
-    build_images(
-      other,
-      other,
-      [{"file": "b.npy"}],
-      source={"split_by": "longitude:60,20,20"},
-      bands=("x",),
-    )
-
-
-def test_another_build_takes_the_splits_of_a_file(folder, tmp_path):
-  first = build_images(folder, tmp_path)
-  listed = first.data_path / "splits.csv"
-  with open(listed, newline="") as file:
-    lines = list(csv.DictReader(file))
-  assert {line["id"]: line["split"] for line in lines} == {
-    name: record["split"] for name, record in records_of(first).items()
-  }
-  # Without those of the table, and one patch less.
-  listed.write_text("".join(listed.read_text().splitlines(keepends=True)[:-1]))
-  other = tmp_path / "other"
-  other.mkdir()
-  rows = without(read_table(folder), "split")
-  second = build_images(folder, other, rows, splits=str(listed))
-  assert {name: r["split"] for name, r in records_of(second).items()} == {
-    line["id"]: line["split"] for line in lines[:-1]
-  }
-  assert second.counts["not in the splits file"] == 1
-  assert (
-    first.info.metadata["splits_sha256"]
-    != second.info.metadata["splits_sha256"]
-  )
-
-
-def test_the_same_command_does_it_once_and_notices_another_table(
-  folder, tmp_path
-):
-  build_images(folder, tmp_path, name="mine")
-  again = build_images(folder, tmp_path, name="mine")
-  assert not again.counts
-  assert again.info.metadata["bands"] == ["red", "green", "blue"]
-  assert again.data_path == tmp_path / "geo_tiles/mine/1.0.0"
-  rows = read_table(folder)
-  rows[0]["lat"] = "1.5"
-  with pytest.raises(build.BuildError, match=r"source\.table_sha256 was"):
-    build_images(folder, tmp_path, rows, name="mine")
-
-
-def test_workers_and_any_order_of_rows_give_the_same_records(folder, tmp_path):
-  def contents(name, rows, num_workers):
-    output = tmp_path / name
-    output.mkdir()
-    return records_of(
-      build_images(folder, output, rows, num_workers=num_workers)
-    )
-
-  rows = read_table(folder)
-  one = contents("one", rows, 0)
-  two = contents("two", rows[::-1], 2)
-  assert list(one) == list(two)
-  for name, record in one.items():
-    for key, value in record.items():
-      np.testing.assert_array_equal(two[name][key], value)
-
-
-def test_the_command_names_what_it_left_out_and_ends_with_3(folder, tmp_path):
-  rows = read_table(folder)
-  rows[3]["lat"] = "91"
-  table = write_table(tmp_path / "table.csv", rows)
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "data_prep.build", "--config=images"),
-      f"--source={folder}",
-      f"--table={table}",
-      "--target=cover",
-      f"--output={tmp_path}",
-      "--name=mine",
-      "--num_workers=0",
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 3
-  assert "row 4: lat '91', expected degrees in [-90, 90]" in done.stderr
-  assert "warning: split test: its 13 patches lie" in done.stderr
-  assert "target cover: 2 classes, 0.0% unknown" in done.stdout
-  assert "scale (mean,deviation of train): red" in done.stdout
-  report = json.loads((tmp_path / "report.json").read_text())
-  assert report["targets"][0]["classes"] == ["field", "wood"]
-  assert report["figures"]["tiles read"] == COUNT - 1
-
-
-@pytest.mark.parametrize(
-  ("kwargs", "message"),
-  [
-    ({"source": {"split_by": "longitude:60"}}, "longitude:60,20,20"),
-    ({"source": {"split_by": "latitude:6,2,2"}}, "expected place, or longit"),
-    ({"source": {"date_from": "("}}, "date_from '('"),
-    ({"source": {"date_from": "x"}}, "expected one group"),
-    ({"source": {"targets": ("lat",)}}, "every record has a feature lat"),
-    ({"scale": "1"}, "expected OFFSET,DIVISOR with DIVISOR > 0"),
-    ({"scale": "1,0"}, "expected OFFSET,DIVISOR with DIVISOR > 0"),
-    ({"scale": "1,2,3,4"}, "2 pairs of --scale for 3 bands"),
-  ],
-)
-def test_settings_that_cannot_be_are_named(folder, tmp_path, kwargs, message):
-  with pytest.raises(build.BuildError) as caught:
-    build_images(folder, tmp_path, **kwargs)
-  assert message in str(caught.value)
-
-
-def test_a_table_must_be_given(folder, tmp_path):
-  with pytest.raises(build.BuildError, match="needs --table=FILE"):
-    build.build("images", tmp_path, folder)
-  with pytest.raises(tiles.TileError, match="no table: No such file"):
-    build.build("images", tmp_path, folder, source={"table": "none.csv"})
-
-
 def test_dates_are_read_off_names(tmp_path):
   (tmp_path / "in").mkdir()
   for name in ("a_20200131.npy", "b_20191224.npy", "c.npy"):
@@ -470,59 +235,6 @@ def test_dates_are_read_off_names(tmp_path):
   assert "row 3: no date in c.npy" in str(builder.errors[0])
 
 
-def test_maps_become_targets_of_each_pixel(tmp_path):
-  """Of georeferenced images and of others, by the command's own flags."""
-  (tmp_path / "in").mkdir()
-  grid = grids.Grid(16, 16, 600000.0, 5500020.0, 10.0, 10.0, 32633)
-  far = dataclasses.replace(grid, north=6500020.0)
-  for name, where in (("here", grid), ("far", far)):
-    write_band(tmp_path / f"in/{name}.tif", np.ones((16, 16), np.uint8), where)
-  np.save(tmp_path / "in/nowhere.npy", np.ones((16, 16, 1), np.uint8))
-  codes = RNG.choice([10, 20], (24, 24)).astype(np.uint8)
-  around = dataclasses.replace(grid, height=24, width=24)
-  write_band(tmp_path / "codes.tif", codes, around)
-  heights = RNG.normal(size=(24, 24)).astype(np.float32)
-  write_band(tmp_path / "heights.tif", heights, around)
-  (tmp_path / "legend.json").write_text('{"10": "trees", "20": "crops"}')
-  files = ("here.tif", "far.tif", "nowhere.npy")
-  table = write_table(
-    tmp_path / "table.csv",
-    [{"file": name, "split": "train"} for name in files],
-  )
-  done = subprocess.run(
-    [
-      *(sys.executable, "-m", "data_prep.build", "--config=images"),
-      f"--source={tmp_path / 'in'}",
-      f"--table={table}",
-      "--bands=x",
-      f"--class_map=cover={tmp_path}/codes.tif,{tmp_path}/legend.json",
-      f"--value_map=height={tmp_path}/heights.tif",
-      f"--output={tmp_path}",
-      "--num_workers=0",
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-  assert done.returncode == 3
-  assert "far.tif: lies outside of the map cover" in done.stderr
-  builder = tfds.builder_from_directory(tmp_path / "geo_tiles/images/1.0.0")
-  found = {r["id"].decode(): r for r in builder.as_data_source("train")}
-  assert set(found) == {"here/0_0", "nowhere/0_0"}
-  here, nowhere = found["here/0_0"], found["nowhere/0_0"]
-  np.testing.assert_array_equal(here["cover"], codes[:16, :16] == 20)
-  np.testing.assert_allclose(here["height"], heights[:16, :16], atol=2e-3)
-  assert (nowhere["cover"] == 255).all()
-  assert np.isnan(nowhere["height"]).all()
-  cover, height = builder.info.metadata["targets"]
-  assert cover["classes"] == ["trees", "crops"]
-  assert cover["counts"]["train"]["crops"] == np.sum(codes[:16, :16] == 20)
-  assert cover["unknown"] == height["unknown"] == 0.5
-  assert height["mean"]["train"] == pytest.approx(
-    heights[:16, :16].mean(), abs=1e-3
-  )
-
-
 @pytest.mark.shared_data
 def test_multispectral_eurosat_lies_where_rasterio_says(shared_data, tmp_path):
   rasterio = pytest.importorskip("rasterio", reason="the oracle")
@@ -536,7 +248,7 @@ def test_multispectral_eurosat_lies_where_rasterio_says(shared_data, tmp_path):
     shared_data / "eurosat",
     tmp_path,
     rows,
-    source={"targets": ("class",)},
+    source={"target": ("class",)},
     split={"validation": 0.0, "test": 0.0},
     bands=bands,
   )
@@ -555,11 +267,3 @@ def test_multispectral_eurosat_lies_where_rasterio_says(shared_data, tmp_path):
       sphere.latlon_to_unit(lat, lon),
     )
     assert apart < 0.01
-
-
-def test_a_config_of_ones_own_sets_what_flags_do(folder):
-  config = sources.find("images")
-  own = dataclasses.replace(
-    config, source=dataclasses.replace(config.source, table="table.csv")
-  )
-  assert own.source.with_inputs(folder).table_sha256

@@ -142,3 +142,9 @@ def test_two_files_of_the_same_cell(tmp_path, cell):
   assert source.describe(paths[0]).baseline == "05.09"
   assert [error.path for error in errors] == [second]
   assert f"as {first} does" in errors[0].reason
+
+
+def test_collections_have_names_of_products():
+  for source in (bigearthnet.BigEarthNet, major_tom.MajorTom):
+    with pytest.raises(ValueError, match="leave out --date_from"):
+      source(date_from=r"_(\d{8})")
