@@ -7,6 +7,7 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import csv
 import functools
+import math
 import pathlib
 
 import numpy as np
@@ -260,12 +261,15 @@ def _write_splits(path, reports, shard_splits, config):
     for report, split in zip(reports, shard_splits, strict=True):
       if not report.ids:
         continue
-      lat, lon = report.columns["lat"], report.columns["lon"]
-      for name, *place, block in zip(
-        report.ids, lat, lon, rule.block_names(lat, lon), strict=True
-      ):
-        place = ("" if np.isnan(x) else f"{x:.5f}" for x in place)
-        rows.writerow((name, *place, split, block))
+      places = [report.columns[name] for name in ("lat", "lon")]
+      # Python's numbers are formatted several times as fast as NumPy's.
+      lat, lon = (
+        ["" if math.isnan(x) else f"{x:.5f}" for x in values.tolist()]
+        for values in places
+      )
+      same = [split] * len(lat)
+      blocks = rule.block_names(*places)
+      rows.writerows(zip(report.ids, lat, lon, same, blocks, strict=True))
   return rasters.sha256(path)
 
 

@@ -101,7 +101,9 @@ class SplitRule:
     )
     return [
       f"{row}_{col}" if known else ""
-      for row, col, known in zip(rows, cols, is_known, strict=True)
+      for row, col, known in zip(
+        rows.tolist(), cols.tolist(), is_known.tolist(), strict=True
+      )
     ]
 
   def block_split(self, rows, cols):

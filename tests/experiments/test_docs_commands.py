@@ -43,7 +43,7 @@ RUN_BY = {
     "test_one_failure_is_told_and_the_others_go_on",
   ),
   "data_prep.build --config=images": (
-    "tests/data_prep/sources/test_images.py",
+    "tests/data_prep/sources/test_images_command.py",
     "test_the_command_names_what_it_left_out_and_ends_with_3",
   ),
   "data_prep.build --config=path/to/drone.py": (
