@@ -324,6 +324,6 @@ def parse(text, kind):
   if not (name.isidentifier() and found and path) or (
     legend and kind == VALUE_MAP
   ):
-    form = "NAME=FILE.tif" + (",legend.json" if kind == CLASS_MAP else "")
+    form = "NAME=FILE.tif" + ("[,legend.json]" if kind == CLASS_MAP else "")
     raise ValueError(f"--{kind}={text}, expected {form}")
   return MapTarget(name, kind, path, legend)

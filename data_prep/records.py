@@ -43,8 +43,7 @@ def features(config):
   """Returns the `tfds.features.FeaturesDict` of a config's records.
 
   Raises:
-    ValueError: A feature of the source, or a target, has the name of one of
-      every record.
+    ValueError: A feature of the source, or a target, has the name of another.
   """
   size = config.patches.size
   found = {
@@ -57,25 +56,18 @@ def features(config):
   }
   if config.dem:
     found["terrain"] = _tensor(BytePlanes, (size, size, 4), "float16")
-  own = {
-    **{
-      name: _PLAIN_FEATURES[kind]
+  own = (
+    *(
+      (name, _PLAIN_FEATURES[kind])
       for name, kind in config.source.features.items()
-    },
-    **{
-      target.name: tfds.features.Scalar(target.dtype)
-      for target in config.targets
-    },
-    **{m.name: _map_feature(size, m.dtype) for m in config.maps},
-  }
-  if len(own) < sum(
-    map(len, (config.source.features, config.targets, config.maps))
-  ):
-    raise ValueError(f"config {config.name}: two targets have one name")
-  for name, feature in own.items():
+    ),
+    *((t.name, tfds.features.Scalar(t.dtype)) for t in config.targets),
+    *((m.name, _map_feature(size, m.dtype)) for m in config.maps),
+  )
+  for name, feature in own:
     if name in (*found, *encodings.LABELS):
       raise ValueError(
-        f"config {config.name}: every record has a feature {name}; a feature of"
+        f"config {config.name}: there is a feature {name} already; a feature of"
         " its source, or a target, must have another name"
       )
     found[name] = feature

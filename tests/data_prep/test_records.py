@@ -100,7 +100,7 @@ def test_a_tile_is_opened_once_to_count_and_once_to_cut(tmp_path, monkeypatch):
 
 def test_a_source_must_not_take_the_name_of_a_label(monkeypatch):
   monkeypatch.setattr(type(CONFIG.source), "features", {"date": str})
-  with pytest.raises(ValueError, match="every record has a feature date"):
+  with pytest.raises(ValueError, match="there is a feature date already"):
     records.features(CONFIG)
 
 
