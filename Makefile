@@ -9,12 +9,17 @@ DOCS := .venv-docs
 # when a process starts.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: train test test-slow test-torch test-beam lint data docs clean
+.PHONY: train transfer test test-slow test-torch test-beam lint data docs clean
 
 # Builds the sample data set, trains the base config, evaluates on test.
 train: data
 	$(BIN)/python experiments/main.py --config=experiments/configs/base.py \
 	  --workdir=runs/base
+
+# What the run's encoder is worth on the sample's land cover, with few labels.
+transfer: train
+	$(BIN)/python experiments/transfer.py \
+	  --config=experiments/configs/land_cover.py --workdir=runs/land_cover
 
 data: $(VENV)/ready
 	$(BIN)/python -m data_prep.build --config=earth --output=data --strict

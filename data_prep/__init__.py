@@ -11,8 +11,10 @@
   places.py        which patches of a tile become records: splits.py  their
                    split,  labels.py  their climate, by climate_maps.py
   tile_patches.py  the pixels of patches (image_patches.py of many images)
-  targets.py       labels of one's own, from a table;  map_targets.py  and from
-                   maps, which map_files.py opens and maps.py samples
+  targets.py       labels of one's own, from a table
+  pixel_targets.py those of each pixel: map_targets.py  from maps, which
+                   map_files.py opens and maps.py samples;  array_targets.py
+                   from arrays
   records.py       what a record holds; shards of them
   geo_tiles.py     the TFDS builder: tiles in, records out
   leaks.py         how near to train the other splits lie

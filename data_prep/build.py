@@ -63,8 +63,9 @@ _SOURCE_CHANGES = {
   "target": flags.DEFINE_multi_string(
     "target",
     None,
-    "Column of the table that becomes a target; COLUMN:class and COLUMN:number"
-    " say what it holds.",
+    "Column of the table that becomes a target; COLUMN:class, COLUMN:number and"
+    " COLUMN:classes, several names separated by |, determine its kind. Of"
+    " phileo: a label; by default all that there are.",
   ),
   "class_bands": flags.DEFINE_list(
     "class_bands", None, "Bands of classes, which are not interpolated."
@@ -304,7 +305,7 @@ def warnings(builder):
       )
   yield from leaks.warn(metadata.get("leaks", {}))
   for target in metadata.get("targets", []):
-    yield from targets.warn(target)
+    yield from targets.warn(target, config.has_rule)
 
 
 if __name__ == "__main__":

@@ -186,7 +186,7 @@ def _check_complete(config, split):
   given = {"validation", "test"} & split.keys()
   if given and not config.has_rule and not config.splits:
     raise build_folder.BuildError(
-      "the table or --split decides about the shares of the splits; leave out"
+      "files or --split decide about the shares of the splits; leave out"
       f" --{', --'.join(sorted(given))}"
     )
   if len(config.scale) not in (0, 1, len(config.bands)):

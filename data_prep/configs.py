@@ -6,7 +6,9 @@ import json
 import tensorflow_datasets as tfds
 
 from data_prep import places, tile_source
+from data_prep.array_targets import ArrayTarget
 from data_prep.map_targets import MapTarget
+from data_prep.pixel_targets import PixelTarget
 from data_prep.splits import LongitudeRule, SplitRule
 from data_prep.targets import Target
 from geojax import encodings
@@ -33,7 +35,7 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
     patches: Which patches become records.
     labels: Those of `encodings.LABELS` that any record has.
     targets: The `Target`s of a record.
-    maps: The `map_targets.MapTarget`s of a record.
+    maps: The `PixelTarget`s of a record, from maps or arrays.
     has_split_column: Whether a table has the splits, instead of the rule.
     base: Name of the config that this one, which has another name, is made of.
     climate_map: GeoTIFF of climate zones, see `climate_maps.load`.
@@ -51,7 +53,7 @@ class GeoTilesConfig(tfds.core.BuilderConfig):
   patches: places.PatchRule
   labels: tuple[str, ...] = _LABELS
   targets: tuple[Target, ...] = ()
-  maps: tuple[MapTarget, ...] = ()
+  maps: tuple[PixelTarget, ...] = ()
   has_split_column: bool = False
   base: str = ""
   climate_map: str = ""
@@ -137,7 +139,7 @@ def restore(config, settings):
       config,
       {k: v for k, v in settings.items() if k not in ("targets", "maps")},
     )
-    restored.maps = tuple(MapTarget(**m) for m in settings.get("maps", ()))
+    restored.maps = tuple(map(_pixel_target, settings.get("maps", ())))
     restored.targets = tuple(
       Target(**{**target, "classes": tuple(target["classes"])})
       for target in settings.get("targets", ())
@@ -147,6 +149,13 @@ def restore(config, settings):
   if differing := list(differences(settings, restored.settings())):
     raise ValueError(f"of another version: {'; '.join(differing)}")
   return restored
+
+
+def _pixel_target(values):
+  """Restores a target of `GeoTilesConfig.maps`; a map has a path."""
+  if "path" in values:
+    return MapTarget(**values)
+  return ArrayTarget(**{**values, "without": tuple(values["without"])})
 
 
 def _restore(template, values):

@@ -38,7 +38,8 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
   Attributes:
     counts: After a build, patches by split and by reason for leaving them out.
     errors: `tiles.TileError`s of tiles that could not be used.
-    columns: By split, what `records.ShardReport.columns` has of each record.
+    columns: By split with a record, what `records.ShardReport.columns` has of
+      each.
     num_files: Number of tiles or images that the records are cut from.
     num_cropped: Number of those with pixels at the edges that no patch covers.
   """
@@ -135,6 +136,11 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
         continue
       lengths = [reports[i].num_records for i in mine]
       self.counts[split] = sum(lengths)
+      if not sum(lengths):
+        # All patches were left out by their pixels: TFDS has no empty split.
+        for i in mine:
+          paths[i].unlink()
+        continue
       self.columns[split] = _join([reports[i].columns for i in mine])
       split_infos.append(
         tfds.core.SplitInfo(

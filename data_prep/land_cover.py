@@ -1,8 +1,9 @@
-"""Maps of land cover that Python packages bring, with their legends.
+"""Legends of land cover, and the maps of it that Python packages bring.
 
 References:
   Friedl & Sulla-Menashe, MCD12C1 MODIS/Terra+Aqua Land Cover Type Yearly L3
   Global 0.05Deg CMG, version 006, NASA LP DAAC, 2015.
+  Zanaga et al., ESA WorldCover 10 m 2020 v100, Zenodo, 2021.
 """
 
 import dataclasses
@@ -44,6 +45,21 @@ _IGBP = {
   14: ("cropland and natural vegetation", "#ce93d8"),
   15: ("snow and ice", "#e3f2fd"),
   16: ("barren", "#bdbdbd"),
+}
+
+# Code 0 is no data.
+WORLD_COVER = {
+  10: ("Tree cover", "#006400"),
+  20: ("Shrubland", "#ffbb22"),
+  30: ("Grassland", "#ffff4c"),
+  40: ("Cropland", "#f096ff"),
+  50: ("Built-up", "#fa0000"),
+  60: ("Bare / sparse vegetation", "#b4b4b4"),
+  70: ("Snow and ice", "#f0f0f0"),
+  80: ("Permanent water bodies", "#0064c8"),
+  90: ("Herbaceous wetland", "#0096a0"),
+  95: ("Mangroves", "#00cf75"),
+  100: ("Moss and lichen", "#fae6a0"),
 }
 
 # By the name that `--class_map=NAME=...` takes instead of a file.

@@ -6,8 +6,7 @@ import functools
 import numpy as np
 
 from data_prep import grids, land_cover, legends, map_files, maps, tiles
-
-CLASS_MAP, VALUE_MAP = "class_map", "value_map"
+from data_prep.pixel_targets import CLASS_MAP, VALUE_MAP, PixelTarget
 
 # A code that the legend lacks.
 _NO_CLASS = 254
@@ -15,12 +14,10 @@ _EXAMPLE = '{"10": "forest", "20": {"name": "water", "color": "#0000ff"}}'
 
 
 @dataclasses.dataclass(frozen=True)
-class MapTarget:
+class MapTarget(PixelTarget):
   """A target that is sampled from a map.
 
   Attributes:
-    name: Name of the feature of a record.
-    kind: `CLASS_MAP` (uint8, 255 is unknown) or `VALUE_MAP` (float16, NaN is).
     path: A GeoTIFF or a folder of them, see `map_files.open_raster`; or the
       name of one of `land_cover.MAPS`, which has a legend of its own.
     legend: JSON file of the classes by the map's codes, such as `{"10":
@@ -28,15 +25,8 @@ class MapTarget:
       codes are the classes.
   """
 
-  name: str
-  kind: str
   path: str
   legend: str = ""
-
-  @property
-  def dtype(self):
-    """Type of the feature."""
-    return np.uint8 if self.kind == CLASS_MAP else np.float16
 
   @property
   def files(self):
@@ -44,6 +34,11 @@ class MapTarget:
     if self.path in land_cover.MAPS:
       return []
     return [path for path in (self.path, self.legend) if path]
+
+  @property
+  def about(self):
+    """See `PixelTarget.about`."""
+    return {"map": self.path}
 
   def open(self):
     """Opens the map; see `map_files.open_raster`."""
@@ -73,27 +68,16 @@ class MapTarget:
     _, names, colors = _read_legend(self)
     return names, colors
 
-  @property
-  def unknown(self):
-    """Value of a pixel that is unknown."""
-    return maps.UNKNOWN if self.kind == CLASS_MAP else np.nan
+  def classes_of(self, total):
+    """Without a legend, the codes that occur and those below."""
+    names, colors = self.classes()
+    if not self.legend and self.path not in land_cover.MAPS:
+      names = names[: int(np.flatnonzero(total[:-1])[-1:].sum()) + 1]
+    return names, colors[: len(names)]
 
   def check_covers(self, path, grid):
     """Raises the TileError of a tile that lies wholly outside of the map."""
-    raster = self.open()
-    nodes = [
-      np.linspace(0, side, 9) - 0.5 for side in (grid.height, grid.width)
-    ]
-    lat, lon = np.broadcast_arrays(
-      *grid.pixel_to_latlon(nodes[0][:, None], nodes[1])
-    )
-    row, col = maps.positions(raster, lat, grids.unwrap(lon, lon[0, 0]))
-    known = np.isfinite(row) & np.isfinite(col)
-    # The box around the tile, on the map.
-    on_map = known.any() and _meets(row[known], raster.grid.height)
-    if on_map and not map_files.is_all_around(raster.grid):
-      on_map = _meets(col[known], raster.grid.width)
-    if not on_map:
+    if not _meets_map(self, grid):
       raise tiles.TileError(
         path,
         f"lies outside of the map {self.name}, {self.path}; leave it out, or"
@@ -161,48 +145,26 @@ class MapTarget:
       )
     return values.astype(np.float16)
 
-  def count(self, pixels):
-    """Numbers to be added up over records, for `describe`.
-
-    Pixels of each class and, last, of unknown ones; or the number, sum and
-    number of unknown pixels of values.
-    """
-    if self.kind == CLASS_MAP:
-      return np.bincount(pixels.ravel(), minlength=256)
-    known = ~np.isnan(pixels)
-    total = pixels[known].sum(dtype=np.float64)
-    return np.array([known.sum(), total, known.size - known.sum()])
-
-  def describe(self, counts):
-    """Describes the target of some records by split, in JSON's types.
-
-    Args:
-      counts: Sums of `count` by split.
-    """
-    described = {"name": self.name, "kind": self.kind, "map": self.path}
-    total = sum(counts.values())
-    described["unknown"] = float(total[-1] / max(_number(total, self.kind), 1))
-    if self.kind == VALUE_MAP:
-      return described | {
-        "counts": {split: int(x[0]) for split, x in counts.items()},
-        "mean": {split: x[1] / x[0] for split, x in counts.items() if x[0]},
-      }
-    names, colors = self.classes()
-    if not self.legend and self.path not in land_cover.MAPS:
-      # Without a legend, classes are the codes that occur, and those below.
-      names = names[: int(np.flatnonzero(total[:-1])[-1:].sum()) + 1]
-      colors = colors[: len(names)]
-    return described | {
-      "classes": list(names),
-      "colors": list(colors),
-      "counts": {
-        split: dict(zip(names, x.tolist(), strict=False))
-        for split, x in counts.items()
-      },
-    }
-
 
 # The dates of one place follow one another.
+# The months of a place share their grid.
+@functools.lru_cache(maxsize=64)
+def _meets_map(target, grid):
+  """Whether the box around a tile, on the map, meets the map."""
+  raster = target.open()
+  nodes = [np.linspace(0, side, 9) - 0.5 for side in (grid.height, grid.width)]
+  lat, lon = np.broadcast_arrays(
+    *grid.pixel_to_latlon(nodes[0][:, None], nodes[1])
+  )
+  row, col = maps.positions(raster, lat, grids.unwrap(lon, lon[0, 0]))
+  known = np.isfinite(row) & np.isfinite(col)
+  if not (known.any() and _meets(row[known], raster.grid.height)):
+    return False
+  return map_files.is_all_around(raster.grid) or _meets(
+    col[known], raster.grid.width
+  )
+
+
 @functools.lru_cache(maxsize=8)
 def _sample_window(target, grid, top, left, height, width):
   """Samples a window of a tile, `[height, width]`."""
@@ -230,11 +192,6 @@ def _positions(raster, lat, lon):
 def _meets(positions, side):
   """Whether positions reach into [0, side]."""
   return positions.min() < side and positions.max() > 0
-
-
-def _number(counts, kind):
-  """Number of pixels of `MapTarget.count`."""
-  return counts.sum() if kind == CLASS_MAP else counts[0] + counts[-1]
 
 
 def _values(raster, row, col, corners):

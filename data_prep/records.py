@@ -61,7 +61,7 @@ def features(config):
       (name, _PLAIN_FEATURES[kind])
       for name, kind in config.source.features.items()
     ),
-    *((t.name, tfds.features.Scalar(t.dtype)) for t in config.targets),
+    *((t.name, _target_feature(t)) for t in config.targets),
     *((m.name, _map_feature(size, m.dtype)) for m in config.maps),
   )
   for name, feature in own:
@@ -72,6 +72,12 @@ def features(config):
       )
     found[name] = feature
   return tfds.features.FeaturesDict(found)
+
+
+def _target_feature(target):
+  if target.shape:
+    return _tensor(tfds.features.Tensor, target.shape, target.dtype)
+  return tfds.features.Scalar(target.dtype)
 
 
 def _map_feature(size, dtype):
@@ -181,7 +187,7 @@ class ShardReport:
       `sides_deg` (`[n, 2]`, see `places.Places`) and the targets.
     ids: The records' `id`s.
     pixels: For each map, numbers of its pixels, see
-      `map_targets.MapTarget.count`.
+      `pixel_targets.PixelTarget.count`.
     sums: Number of pixels, and sum and sum of squares of each band, `[3,
       bands]`, if the scale of the data set is still to be found; or None.
   """

@@ -164,9 +164,10 @@ def _draw_target(axes, target, columns):
     width = 0.8 / len(target["counts"])
     for i, (split, counts) in enumerate(target["counts"].items()):
       numbers = np.array([counts.get(c, 0) for c in classes], float)
+      total = target["known"][split] if "known" in target else numbers.sum()
       axes.barh(
         np.arange(len(classes)) + (i - 1) * width,
-        100 * numbers / max(numbers.sum(), 1),
+        100 * numbers / max(total, 1),
         width,
         color=_COLOURS[split],
       )

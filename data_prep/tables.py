@@ -48,7 +48,7 @@ class Row:
   lon_deg: float
   date: datetime.datetime | None
   split: int | None
-  targets: tuple[float | int, ...] = ()
+  targets: tuple[float | int | tuple[int, ...], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +83,8 @@ def read(path, folder, bands=(), target_columns=(), date_from=None):
     path: The table, `*.csv` or `*.parquet`.
     folder: Folder that files are below.
     bands: Names of the bands, for tables with a column a band.
-    target_columns: Columns of targets, each `NAME`, `NAME:class` or
-      `NAME:number`.
+    target_columns: Columns of targets, each `NAME`, `NAME:class`,
+      `NAME:number` or `NAME:classes`.
     date_from: Function of a file's name that returns its date, for rows without
       one, or None.
 

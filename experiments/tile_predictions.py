@@ -122,8 +122,12 @@ def predict_tile(
   """
   rows, parts, sums, areas = [], [], [], []
   painter, left_out = _Painter(patches), collections.Counter()
-  for images, corners in _batches(
-    patches, predictor.batch_size, painter, left_out, progress
+  for images, corners in read_batches(
+    patches,
+    predictor.batch_size,
+    on_group=painter.add,
+    left_out=left_out,
+    progress=progress,
   ):
     prediction = predictor.predict(images)
     sums.append(predict.sum_up(prediction))
@@ -158,19 +162,34 @@ def predict_tile(
   )
 
 
-def _batches(patches, batch_size, painter, left_out, progress):
-  """Yields clear patches in whole batches, but for the last.
+def read_batches(
+  patches, batch_size, *, on_group=None, left_out=None, progress=None
+):
+  """Yields a tile's clear patches in whole batches, but for the last.
 
   Rows of a tile hold no whole number of batches, and what fills one up takes as
-  long as patches do. Along the way all patches are painted and counted.
+  long as patches do. The next rows are read in the background.
+
+  Args:
+    patches: `tile_patches.TilePatches`.
+    batch_size: Patches a batch.
+    on_group: Called with the indices and pixels of all patches, clear or not.
+    left_out: A Counter to which the patches left out are added, by reason.
+    progress: Called with the number of patches done since the last call.
+
+  Yields:
+    Images, `[n, size, size, bands]`, and their first rows and columns, `[n,
+    2]`.
   """
   every = np.arange(len(patches.chosen.rows))
   images, corners = [], []
   for index, pixels, features, missing in _read_ahead(
     patches, list(patches.read_together(every))
   ):
-    painter.add(index, pixels)
-    left_out.update(missing)
+    if on_group is not None:
+      on_group(index, pixels)
+    if left_out is not None:
+      left_out.update(missing)
     images.append(features["image"])
     corners.append(np.stack([features["row"], features["col"]], axis=1))
     done = len(index)

@@ -1,13 +1,16 @@
-"""A trained run as a function of patches.
+"""A trained run, or an exported encoder, as a function of patches.
 
-    run = predict.load("runs/base")
-    prediction = run.predict(patches)
+    encoder = geojax.from_pretrained("encoders/base")
+    features = encoder.features(patches)
+    prediction = encoder.predict(patches)
     prediction.lat_lon, prediction.climate_probs, prediction.day
 
-Config, scale, bands and parameters are read from the workdir; the data set of
-the training need not be there.
+Config, scale, bands and parameters are read from the folder; the data set of
+the training need not be there. An exported encoder needs neither Orbax nor
+Grain nor TFDS.
 """
 
+import functools
 import pathlib
 
 import jax
@@ -15,20 +18,31 @@ import numpy as np
 
 from geojax import prediction, sphere, tasks
 from geojax.prediction import LEVELS, Prediction, Sums, sum_up
-from geojax.training import compilation, data_info, restore, sharding
+from geojax.training import compilation, data_info, exported, sharding
 from geojax.training import config as config_lib
 from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
 
-__all__ = ["LEVELS", "Prediction", "Predictor", "Sums", "load", "sum_up"]
+__all__ = [
+  "LEVELS",
+  "Prediction",
+  "Predictor",
+  "Sums",
+  "from_pretrained",
+  "load",
+  "sum_up",
+]
 
 # A batch's pixels by default: few enough for the widest features of the
 # encoder to take a few hundred MB.
 _PIXELS_PER_BATCH = 2**18
+# Scaled values are of the order of 1: patches of which a band's median is as
+# far off as this are in other units.
+_LARGEST_MEDIAN = 100.0
 
 
 class Predictor:
-  """A trained run; `load` makes it.
+  """A trained model; `load` and `from_pretrained` make it.
 
   Attributes:
     config: The run's config.
@@ -37,10 +51,14 @@ class Predictor:
   """
 
   def __init__(self, config, data, variables, mesh, batch_size):
-    """See `load`."""
+    """Args: variables: Those of the model, `{"params", "batch_stats"}`."""
     self.config, self.data, self.batch_size = config, data, batch_size
-    self._mesh, self._variables = mesh, variables
-    task_list = tasks.create_tasks(config)
+    self._mesh, self._model_variables = mesh, variables
+    self._variables = {
+      "params": {"model": variables["params"]},
+      "batch_stats": variables["batch_stats"],
+    }
+    task_list = tasks.create_tasks(config, targets=data.targets)
     make_columns = step_lib.make_columns(
       config,
       task_list,
@@ -52,9 +70,58 @@ class Predictor:
       make_columns, compiler_options=compilation.options()
     )
     self._mixture = jax.device_get(
-      tasks.coords.mixture_params(variables["params"])
+      tasks.coords.mixture_params(self._variables["params"])
     )
     self._decode = {task.name: jax.jit(task.decode) for task in task_list}
+
+  @property
+  def bands(self) -> tuple[str, ...]:
+    """Names of the bands, in order."""
+    return self.data.bands
+
+  @property
+  def scale(self) -> np.ndarray:
+    """Offset and divisor of each band, `[bands, 2]`, float32.
+
+    The model sees `(value - offset) / divisor` of a raw value.
+    """
+    return np.stack([self.data.offset, self.data.divisor], axis=-1)
+
+  def features(self, patches, *, stages: bool = False):
+    """Encodes patches.
+
+    Args:
+      patches: See `predict`.
+      stages: Whether to return the encoder's maps too.
+
+    Returns:
+      Features, float32, `[n, features]`; with `stages` these and a tuple of
+      maps, `[n, rows, columns, channels]`.
+
+    Raises:
+      ValueError: See `predict`.
+    """
+    compute = self._make_features(stages)
+
+    def encode(images):
+      batch = sharding.put_batch({"image": images}, self._mesh)
+      return compute(self._model_variables, batch["image"])
+
+    return prediction.in_batches(
+      encode, self._checked(patches), self.batch_size
+    )
+
+  @functools.cache  # noqa: B019 - there are two of them.
+  def _make_features(self, stages):
+    return jax.jit(
+      step_lib.make_features(
+        self.config,
+        offset=self.data.offset,
+        divisor=self.data.divisor,
+        stages=stages,
+      ),
+      compiler_options=compilation.options(),
+    )
 
   def predict(self, patches) -> Prediction:
     """Predicts patches.
@@ -68,7 +135,8 @@ class Predictor:
       A `Prediction` of `n` rows.
 
     Raises:
-      ValueError: If size, bands or type are others, or there is no patch.
+      ValueError: Size, bands or type are others, values are in other units, or
+        there is no patch.
     """
 
     def columns(images):
@@ -152,7 +220,22 @@ class Predictor:
       )
     if not len(patches):
       raise ValueError("no patch to predict")
+    self._check_units(patches)
     return patches
+
+  def _check_units(self, patches):
+    some = patches[:: -(-len(patches) // 64)].reshape(-1, patches.shape[-1])
+    medians = np.nanmedian(some.astype(np.float64), axis=0)
+    data = self.data
+    scaled = (medians - data.offset) / data.divisor
+    for band, median, off in zip(data.bands, medians, scaled, strict=True):
+      if abs(off) > _LARGEST_MEDIAN:
+        offset, divisor = data.scale[data.bands.index(band)]
+        raise ValueError(
+          f"band {band} has the median {median:g}, but was trained on values"
+          f" of about {offset:g} to {offset + divisor:g}: patches must be in"
+          f" the units of the records of {data.name}"
+        )
 
 
 def load(
@@ -173,16 +256,52 @@ def load(
   Raises:
     training.errors.ConfigError: There is no trained run in the workdir.
   """
+  # Imported here, since an exported encoder needs no Orbax.
+  from geojax.training import restore
+
   workdir = pathlib.Path(workdir)
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   data = data_info.load(workdir)
   mesh = sharding.create_mesh(config.model_devices)
+  task_list = tasks.create_tasks(config, targets=data.targets)
   state, _ = restore.restore_state(
-    config, workdir, data.image_shape, mesh, last=last
+    config, task_list, workdir, data.image_shape, mesh, last=last
   )
+  evaluated = state.evaluated
+  variables = {
+    "params": evaluated["params"]["model"],
+    "batch_stats": evaluated["batch_stats"],
+  }
+  return _create(config, data, variables, mesh, batch_size)
+
+
+def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:
+  """Loads an encoder with its heads.
+
+  Args:
+    path: A folder that experiments/export.py wrote, which may be on `gs://`
+      (needs `etils` and `gcsfs`), or a run's workdir.
+    batch_size: See `load`.
+
+  Returns:
+    A `Predictor`.
+
+  Raises:
+    training.errors.ConfigError: There is no encoder.
+  """
+  with exported.local(path) as folder:
+    if not exported.is_exported(folder):
+      return load(folder, batch_size=batch_size)
+    found = exported.read(folder)
+  mesh = sharding.create_mesh()
+  variables = jax.device_put(found.variables, sharding.replicated(mesh))
+  return _create(found.config, found.data, variables, mesh, batch_size)
+
+
+def _create(config, data, variables, mesh, batch_size):
   devices = mesh.shape["data"]
   if batch_size is None:
     height, width, _ = data.image_shape
     batch_size = devices * max(1, _PIXELS_PER_BATCH // (height * width))
   batch_size = -(-batch_size // devices) * devices
-  return Predictor(config, data, state.evaluated, mesh, batch_size)
+  return Predictor(config, data, variables, mesh, batch_size)

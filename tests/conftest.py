@@ -7,6 +7,8 @@ import tempfile
 # Read once, when JAX starts; so before anything imports it.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+# With two processes, threads of BLAS would wait for one another.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Programs that are alike compile but once, in whatever process: pytest's own
 # sets this before it starts others, and so do they for the commands they run.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:

@@ -44,7 +44,7 @@ class Tiny(nn.Module):
     return (features, (maps,)) if stages else features
 
 
-@models.register("tiny", uses=("dropout",))
+@models.register("tiny", uses=("dropout",), layers=("conv", "norm"))
 def create_tiny(config, *, axis_name=None):
   """Builds a `Tiny` from the `model` part of a config."""
   return Tiny(config.dropout, axis_name)

@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from data_prep import places, products, splits, tile_source, tiles
+from data_prep import array_files, places, products, splits, tile_source, tiles
 from data_prep.sources import sentinel2
 from geojax import encodings, sphere
 
@@ -48,7 +48,7 @@ class Arrays(tile_source.Source):
   def open_patches(self, path, config):
     """See `Source.open_patches`; patches near another split are left out."""
     path, size = pathlib.Path(path), config.patches.size
-    images = _load(path, (size, size, len(config.bands)))
+    images = array_files.load(path, (size, size, len(config.bands)))
     if images.dtype != np.dtype(config.dtype):
       raise tiles.TileError(
         path, f"dtype {images.dtype}, expected {config.dtype}"
@@ -135,10 +135,12 @@ def _load_labels(path, count):
     path.with_name(f"{stem}{_LABEL}{name}.npy") for name in (_WHOLE, *_PARTS)
   )
   if whole.exists():
-    found = encodings.split_label(_load(whole, (encodings.LABEL_DIM,)))
+    found = encodings.split_label(
+      array_files.load(whole, (encodings.LABEL_DIM,))
+    )
   elif all(part.exists() for part in parts):
     found = {
-      name: _load(part, (width,))
+      name: array_files.load(part, (width,))
       for part, (name, width) in zip(
         parts, encodings.LABELS.items(), strict=True
       )
@@ -165,19 +167,6 @@ def _load_labels(path, count):
       " summing to 1",
     )
   return found
-
-
-def _load(path, shape):
-  """Memory-maps an array of rows of a shape."""
-  try:
-    array = np.load(path, mmap_mode="r")
-  except (OSError, ValueError, EOFError) as error:
-    raise tiles.TileError(path, f"{error}") from error
-  if array.shape[1:] != shape or array.ndim == 0:
-    raise tiles.TileError(
-      path, f"shape {array.shape}, expected [n, {', '.join(map(str, shape))}]"
-    )
-  return array
 
 
 CONFIG = dataclasses.replace(

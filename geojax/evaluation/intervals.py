@@ -48,6 +48,20 @@ class Draws:
     nothing = np.full(num_resamples, np.nan)
     return np.divide(total, drawn, out=nothing, where=drawn > 0)
 
+  def sums(self, values):
+    """Returns sums over the examples of each resample, `[resamples, numbers]`.
+
+    Args:
+      values: Shape `[count, numbers]`.
+    """
+    ones = np.ones(len(values))
+    at = np.arange(len(values)), self.neighbourhood
+    shape = len(values), len(self.weights)
+    # Sparse, since each example lies in one neighbourhood.
+    chosen = sparse.csr_array((ones, at), shape=shape)
+    by_neighbourhood = chosen.T @ np.asarray(values, np.float64)
+    return self.weights.T @ by_neighbourhood
+
   def medians(self, values):
     """Returns the median of each resample: where half of its weight is reached.
 

@@ -9,98 +9,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from geojax.evaluation import calibration, intervals
+from geojax.evaluation import intervals, reductions
 
-
-class Mean:
-  """The mean of values of shape `[count]`."""
-
-  def __call__(self, values):
-    """Returns the mean over the last axis."""
-    return np.mean(values, axis=-1, dtype=np.float64)
-
-  def resampled(self, values, draws):
-    """Returns the mean of each resample of `intervals.Draws`."""
-    return draws.means(values)
-
-
-_MEAN = Mean()
-
-
-class Median:
-  """The median of values of shape `[count]`."""
-
-  def __call__(self, values):
-    """Returns the median over the last axis."""
-    return np.median(np.asarray(values, np.float64), axis=-1)
-
-  def resampled(self, values, draws):
-    """Returns the median of each resample of `intervals.Draws`."""
-    return draws.medians(np.asarray(values, np.float64))
-
-
-class MacroF1:
-  """Mean F1 of the classes that occur, of pairs true, predicted `[count, 2]`.
-
-  F1 = 2 TP / (2 TP + FP + FN). A class that is predicted but never true scores
-  0, which is scikit-learn's `f1_score(average="macro")`.
-  """
-
-  def __init__(self, num_classes: int):
-    self._num_classes = num_classes
-
-  def __call__(self, pairs):
-    """Returns the mean F1, in [0, 1]."""
-    kinds = self._num_classes**2
-    counts = np.bincount(self._kind(pairs), minlength=kinds)
-    return self._of_counts(counts[None].astype(np.float64))[0]
-
-  def resampled(self, pairs, draws):
-    """Returns the mean F1 of each resample of `intervals.Draws`."""
-    counts = draws.counts(self._kind(pairs), self._num_classes**2)
-    return self._of_counts(np.asarray(counts, np.float64).T)
-
-  def _kind(self, pairs):
-    pairs = np.asarray(pairs).astype(np.int64)
-    return pairs[:, 0] * self._num_classes + pairs[:, 1]
-
-  def _of_counts(self, counts):
-    shape = (-1, self._num_classes, self._num_classes)
-    confusion = counts.reshape(shape)
-    either = confusion.sum(axis=1) + confusion.sum(axis=2)
-    hits = 2 * np.diagonal(confusion, axis1=1, axis2=2)
-    f1 = np.divide(hits, either, out=np.zeros_like(either), where=either > 0)
-    occurring = (either > 0).sum(axis=1)
-    return np.divide(
-      f1.sum(axis=1),
-      occurring,
-      out=np.full(len(f1), np.nan),
-      where=occurring > 0,
-    )
-
-
-class CalibrationError:
-  """Expected calibration error, of pairs confidence, correct `[count, 2]`."""
-
-  # A mean of distances, whose resamples are biased upwards.
-  resampled = None
-
-  def __call__(self, pairs):
-    """Returns the error, in [0, 1]."""
-    return calibration.expected_calibration_error(pairs[:, 0], pairs[:, 1])
-
-
-class Count:
-  """The number of examples."""
-
-  resampled = None
-
-  def __call__(self, values):
-    """Returns the number."""
-    return len(values)
-
-
-_MEAN = Mean()
+_MEAN = reductions.Mean()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -187,7 +98,7 @@ def summarize(table, metrics, where=None) -> dict[str, float]:
     read = metric.read(table, where)
     if read is not None:
       values, _ = read
-      counts = len(values) or isinstance(metric.reduction, Count)
+      counts = len(values) or isinstance(metric.reduction, reductions.Count)
       found[metric.name] = (
         float(metric.reduction(values)) if counts else math.nan
       )

@@ -33,6 +33,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
+from safetensors import numpy as safetensors
 
 
 class _Layout(NamedTuple):
@@ -104,11 +105,12 @@ _NOT_CONVERTED = "mu", "log_kappa"
 
 
 def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
-  """Reads a file of PyTorch's weights; needs the extra `[torch]`.
+  """Reads a file of PyTorch's weights.
 
   Args:
     path: A `.safetensors` file; any other ending is read by `torch.load`, with
-      `weights_only=True`, so that no code of the file's runs.
+      `weights_only=True`, so that no code of the file's runs. That needs the
+      extra `[torch]`.
 
   Returns:
     Arrays by PyTorch's names, half precision as float32.
@@ -118,9 +120,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     ValueError: The file holds something other than named arrays.
   """
   if _is_safetensors(path):
-    state_dict = _package("safetensors.numpy").load_file(path)
+    state_dict = safetensors.load_file(path)
   else:
-    torch = _package("torch")
+    torch = _import_torch()
     state_dict = torch.load(path, map_location="cpu", weights_only=True)
   if not isinstance(state_dict, Mapping):
     raise ValueError(f"{path} holds a {type(state_dict).__name__}, no weights")
@@ -138,10 +140,11 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
 def write_state_dict(
   path: str | os.PathLike, state_dict: Mapping[str, np.ndarray]
 ) -> None:
-  """Writes a file that PyTorch loads; needs the extra `[torch]`.
+  """Writes a file that PyTorch loads.
 
   Args:
-    path: A `.safetensors` file, or with any other ending one for `torch.load`.
+    path: A `.safetensors` file, or with any other ending one for `torch.load`,
+      which needs the extra `[torch]`.
     state_dict: Arrays by PyTorch's names, as `to_pytorch` returns them.
 
   Raises:
@@ -153,9 +156,9 @@ def write_state_dict(
     for key, value in state_dict.items()
   }
   if _is_safetensors(path):
-    _package("safetensors.numpy").save_file(arrays, path)
+    safetensors.save_file(arrays, path)
   else:
-    torch = _package("torch")
+    torch = _import_torch()
     torch.save(
       {key: torch.from_numpy(value) for key, value in arrays.items()}, path
     )
@@ -324,10 +327,10 @@ def _is_safetensors(path):
   return os.fspath(path).endswith(".safetensors")
 
 
-def _package(name):
+def _import_torch():
   try:
-    return importlib.import_module(name)
+    return importlib.import_module("torch")
   except ImportError as error:
     raise ImportError(
-      f"files of weights need {name}: pip install 'geojax[torch]'"
+      "PyTorch's own files of weights need torch: pip install 'geojax[torch]'"
     ) from error

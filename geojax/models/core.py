@@ -262,7 +262,13 @@ def attributes(config, axis_name: str | None) -> dict:
   }
 
 
-@encoders.register("core", sizes=SIZES, uses=(*USES, "patch_size"))
+# Names of the modules of the way down, in order.
+LAYERS = (r"stem", r"stage(\d+)_block(\d+)")
+
+
+@encoders.register(
+  "core", sizes=SIZES, uses=(*USES, "patch_size"), layers=LAYERS
+)
 def create_core(config, *, axis_name=None) -> CoreEncoder:
   """Builds a `CoreEncoder` from the `model` part of a config."""
   return CoreEncoder(

@@ -82,7 +82,17 @@ class CoreUnet(core.CoreNetwork):
     return (x, tuple(maps)) if stages else x
 
 
-@encoders.register("core_unet", sizes=core.SIZES, uses=core.USES)
+@encoders.register(
+  "core_unet",
+  sizes=core.SIZES,
+  uses=core.USES,
+  layers=(
+    *core.LAYERS,
+    r"bridge",
+    r"up(\d+)_(?:gate|match|block(\d+))",
+    r"head_block",
+  ),
+)
 def create_core_unet(config, *, axis_name=None) -> CoreUnet:
   """Builds a `CoreUnet` without outputs from the `model` part of a config."""
   if config.patch_size != 1:

@@ -10,6 +10,7 @@ An encoder registers itself in its own file:
 
 import inspect
 import os
+import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
@@ -49,11 +50,13 @@ class Registration(NamedTuple):
     create: `(config, *, axis_name) -> Encoder`, see `register`.
     sizes: What `config.size` may be; empty where there is but one.
     uses: The other keys of `config` that `create` reads.
+    layers: Patterns of the names of its modules, see `register`.
   """
 
   create: Callable[..., nn.Module]
   sizes: tuple[str, ...]
   uses: tuple[str, ...]
+  layers: tuple[str, ...]
 
 
 # By the name in the config.
@@ -61,7 +64,11 @@ ENCODERS: dict[str, Registration] = {}
 
 
 def register(
-  name: str, *, sizes: Iterable[str] = (), uses: Iterable[str] = ()
+  name: str,
+  *,
+  sizes: Iterable[str] = (),
+  uses: Iterable[str] = (),
+  layers: Iterable[str] = (),
 ) -> Callable:
   """Returns a decorator that registers a function as a config's encoder.
 
@@ -74,6 +81,9 @@ def register(
     sizes: What `config.size` may be; empty where the encoder has one size.
     uses: The other keys of `config` that the function reads. A config that
       changes any other is refused.
+    layers: Regular expressions of the names of its modules, from the images
+      to the features; the numbers in their groups order those of one pattern.
+      Needed for learning rates that fall from layer to layer.
 
   Raises:
     ValueError: On decoration, if another encoder has the name.
@@ -82,7 +92,9 @@ def register(
   def add(create):
     if name in ENCODERS and not same_function(create, ENCODERS[name].create):
       raise ValueError(f"there is an encoder {name!r} already")
-    ENCODERS[name] = Registration(create, tuple(sizes), tuple(uses))
+    ENCODERS[name] = Registration(
+      create, tuple(sizes), tuple(uses), tuple(layers)
+    )
     return create
 
   return add
@@ -124,3 +136,31 @@ def create_encoder(config, *, axis_name: str | None = None) -> nn.Module:
       f" {', '.join(encoder.sizes)}"
     )
   return encoder.create(config, axis_name=axis_name)
+
+
+def layers_above(name: str, modules: Iterable[str]) -> dict[str, int]:
+  """Counts the layers between each of an encoder's modules and the heads.
+
+  Args:
+    name: Name of the encoder in `ENCODERS`.
+    modules: Names of its modules.
+
+  Returns:
+    A number for each module, 0 for the last one.
+
+  Raises:
+    ValueError: The encoder's registration does not order a module.
+  """
+  places = {}
+  for module in modules:
+    for index, pattern in enumerate(ENCODERS[name].layers):
+      if match := re.fullmatch(pattern, module):
+        numbers = [int(number or -1) for number in match.groups()]
+        places[module] = (index, *numbers)
+  if unordered := sorted(set(modules) - places.keys()):
+    raise ValueError(
+      f"encoder {name!r} is registered without an order of its layers"
+      f" {', '.join(unordered)}"
+    )
+  order = sorted(set(places.values()), reverse=True)
+  return {module: order.index(place) for module, place in places.items()}

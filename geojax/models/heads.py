@@ -1,11 +1,13 @@
 """Heads: from an encoder's features to what a task needs."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 import flax.core
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 # Axis of the mesh over which entries per center are spread.
 CENTERS_AXIS = "model"
@@ -89,9 +91,117 @@ class Mixture(nn.Module):
     return {**components, "logits": features @ kernel + bias[None]}
 
 
+class PixelLinear(nn.Module):
+  """A linear layer on each of an encoder's maps, for every pixel.
+
+  Outputs are summed over the maps. A 1 x 1 convolution and bilinear resampling
+  commute, so each map is resampled once it has few channels.
+
+  Attributes:
+    num_outputs: Numbers a pixel.
+  """
+
+  num_outputs: int
+  reads_maps = True
+
+  @nn.compact
+  def __call__(self, maps, *, size, train: bool = False):
+    """Maps an encoder's maps to outputs of its images' pixels.
+
+    Args:
+      maps: Shapes `[batch, rows, columns, channels]`.
+      size: Height and width of the images.
+      train: Not used.
+
+    Returns:
+      Shape `[batch, height, width, num_outputs]`, float32.
+    """
+    del train
+    outputs = 0.0
+    for i, x in enumerate(maps):
+      x = nn.Dense(self.num_outputs, use_bias=i == 0, name=f"map{i}")(_wide(x))
+      outputs = outputs + _resize(x, size)
+    return outputs
+
+
+class Pyramid(nn.Module):
+  """A feature pyramid on an encoder's maps, for every pixel.
+
+  From the smallest map to the largest: resampled, and added to the next one
+  after a linear layer; then a 3 x 3 convolution.
+
+  Attributes:
+    num_outputs: Numbers a pixel.
+    width: Channels of the pyramid.
+
+  References:
+    Lin et al., Feature pyramid networks for object detection, CVPR 2017.
+  """
+
+  num_outputs: int
+  width: int = 64
+  reads_maps = True
+
+  @nn.compact
+  def __call__(self, maps, *, size, train: bool = False):
+    """As `PixelLinear`."""
+    del train
+    top = None
+    for i in sorted(range(len(maps)), key=lambda i: maps[i].shape[1]):
+      x = nn.Dense(self.width, name=f"map{i}")(_wide(maps[i]))
+      top = x if top is None else x + _resize(top, x.shape[1:3])
+    x = nn.relu(nn.Conv(self.width, (3, 3), name="smooth")(nn.relu(top)))
+    return _resize(nn.Dense(self.num_outputs, name="outputs")(x), size)
+
+
+# By the name in the config.
+PIXEL_HEADS = {"linear": PixelLinear, "pyramid": Pyramid}
+
+
+class Standardized(nn.Module):
+  """Outputs of another head, and what standardises the target.
+
+  Attributes:
+    head: The other head.
+  """
+
+  head: nn.Module
+
+  @property
+  def reads_maps(self):
+    """Whether the other head reads an encoder's maps."""
+    return reads_maps(self.head)
+
+  @nn.compact
+  def __call__(self, *args, **kwargs):
+    """Returns `standardized`, what the head returns, `offset` and `scale`."""
+    return {
+      "standardized": self.head(*args, **kwargs),
+      "offset": self.param("offset", nn.initializers.zeros, ()),
+      "scale": self.param("scale", nn.initializers.ones, ()),
+    }
+
+
+def reads_maps(head) -> bool:
+  """Whether a head takes an encoder's maps and its images' size.
+
+  A head with an attribute `reads_maps` that is true is called as `PixelLinear`
+  is, every other one as `Linear`.
+  """
+  return getattr(getattr(head, "__self__", head), "reads_maps", False)
+
+
+def _wide(x):
+  return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
+def _resize(x, size):
+  return jax.image.resize(x, (x.shape[0], *size, x.shape[-1]), "bilinear")
+
+
 def _unit_vectors(key, shape):
   x = jax.random.normal(key, shape)
-  return x / jax.numpy.linalg.norm(x, axis=-1, keepdims=True)
+  return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
 
 
 class MultiTaskModel(nn.Module):
@@ -99,11 +209,15 @@ class MultiTaskModel(nn.Module):
 
   Attributes:
     encoder: Module from images to features `[batch, features]`.
-    heads: Modules from features to outputs, by task.
+    heads: Modules from features to outputs, by task, or from maps, see
+      `reads_maps`.
+    frozen: Whether the encoder is not trained: running statistics, no dropout,
+      no gradient.
   """
 
   encoder: nn.Module
   heads: Mapping[str, nn.Module]
+  frozen: bool = False
 
   def __post_init__(self):
     # Flax would name modules in an attribute after the attribute: keep their
@@ -123,11 +237,26 @@ class MultiTaskModel(nn.Module):
       images: Scaled images, shape `[batch, height, width, bands]`.
       train: Whether to train: batch statistics, dropout.
     """
-    features = self.encoder(images, train=train)
-    return {
-      name: clone(parent=self, name=name)(features, train=train)
-      for name, clone in self.heads.items()
-    }
+    # A frozen encoder computes as in evaluation, and has no gradient.
+    encode = functools.partial(
+      self.encoder, images, train=train and not self.frozen
+    )
+    maps = None
+    if any(map(reads_maps, self.heads.values())):
+      features, maps = encode(stages=True)
+    else:
+      features = encode()
+    if self.frozen:
+      features, maps = jax.lax.stop_gradient((features, maps))
+    outputs = {}
+    for name, clone in self.heads.items():
+      head = clone(parent=self, name=name)
+      outputs[name] = (
+        head(maps, size=images.shape[1:3], train=train)
+        if reads_maps(head)
+        else head(features, train=train)
+      )
+    return outputs
 
   def features(self, images, *, train: bool = False, stages: bool = False):
     """Encodes images, for other tasks than these.

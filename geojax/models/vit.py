@@ -114,7 +114,10 @@ class ViT(nn.Module):
 
 
 @encoders.register(
-  "vit", sizes=SIZES, uses=("patch_size", "dropout", "dtype", "remat")
+  "vit",
+  sizes=SIZES,
+  uses=("patch_size", "dropout", "dtype", "remat"),
+  layers=(r"patches", r"block(\d+)", r"norm"),
 )
 def create_vit(config, *, axis_name=None) -> ViT:
   """Builds a `ViT` from the `model` part of a config."""

@@ -1,20 +1,26 @@
 """Tasks: what a model is asked. See `geojax.tasks.task`."""
 
 from geojax.tasks import climate, coords, date
+from geojax.tasks.registry import (
+  create_tasks,
+  known,
+  load_extensions,
+  register,
+)
+from geojax.tasks.targets import Target, describe, one_class
 from geojax.tasks.task import (
+  LinearForm,
   Task,
   all_metrics,
   best_metric,
   compare,
-  create_tasks,
   example_losses,
-  known,
   label_names,
-  load_extensions,
-  register,
 )
 
 __all__ = [
+  "LinearForm",
+  "Target",
   "Task",
   "all_metrics",
   "best_metric",
@@ -23,9 +29,11 @@ __all__ = [
   "coords",
   "create_tasks",
   "date",
+  "describe",
   "example_losses",
   "known",
   "label_names",
   "load_extensions",
+  "one_class",
   "register",
 ]

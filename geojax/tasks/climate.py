@@ -7,14 +7,11 @@ import jax
 import numpy as np
 
 from geojax import climate, encodings, losses, sphere
-from geojax.evaluation.metrics import (
-  CalibrationError,
-  Count,
-  MacroF1,
-  Metric,
-)
+from geojax.evaluation.metrics import Metric
+from geojax.evaluation.reductions import CalibrationError, Count, MacroF1
 from geojax.models import heads
-from geojax.tasks.task import Task, register
+from geojax.tasks.registry import register
+from geojax.tasks.task import Task
 
 
 def _equal(a, b):

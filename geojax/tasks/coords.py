@@ -7,9 +7,11 @@ import numpy as np
 
 from geojax import centers, encodings, losses, mixture, sphere
 from geojax.evaluation import calibration, distance
-from geojax.evaluation.metrics import Count, Median, Metric
+from geojax.evaluation.metrics import Metric
+from geojax.evaluation.reductions import Count, Median
 from geojax.models import heads
-from geojax.tasks.task import Task, register
+from geojax.tasks.registry import register
+from geojax.tasks.task import Task
 
 # Masses of the credible regions whose coverage and area are reported, in %.
 REGIONS_PERCENT = (50, 80, 95)

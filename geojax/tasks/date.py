@@ -1,9 +1,11 @@
 """When: the day of the year, a regression of its point on a circle."""
 
 from geojax import encodings, losses
-from geojax.evaluation.metrics import Median, Metric
+from geojax.evaluation.metrics import Metric
+from geojax.evaluation.reductions import Median
 from geojax.models import heads
-from geojax.tasks.task import Task, register
+from geojax.tasks.registry import register
+from geojax.tasks.task import Task
 
 _COUNTS = ("date_counts",)
 METRICS = (

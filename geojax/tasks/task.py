@@ -1,15 +1,9 @@
 """A task: what a model is asked, and all that follows from it.
 
-Training, evaluation, reports and predictions loop over a list of tasks. A new
-task is one file that registers a function from a run's config to a `Task`; see
-docs/extending.md.
+Training, evaluation, reports and predictions loop over a list of tasks.
 """
 
 import dataclasses
-import importlib
-import importlib.util
-import pathlib
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,9 +11,24 @@ import jax.numpy as jnp
 
 from geojax import encodings, losses
 from geojax.evaluation.metrics import Metric
-from geojax.models.encoders import same_function
 
 Columns = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearForm:
+  """How a linear model of fixed features answers a task; all on NumPy.
+
+  Attributes:
+    kind: "class", one of several; "classes", any of several; or "number".
+    encode: From targets `[...]` to the numbers that are regressed, `[...,
+      outputs]`.
+    outputs: From such numbers to outputs of the task's head.
+  """
+
+  kind: str
+  encode: Callable[[Any], Any]
+  outputs: Callable[[Any], Any] = lambda numbers: numbers
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +70,8 @@ class Task:
       own, by name; 0 keeps one fixed.
     constrain: From the head's parameters to the nearest valid ones, applied
       after each step.
+    linear: How a linear model answers the task, for probes of an encoder, or
+      None if none can.
   """
 
   name: str
@@ -81,6 +92,7 @@ class Task:
   initialize: Callable[[Callable[[int], Columns]], dict] | None = None
   learning_rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
   constrain: Callable[[dict], dict] = lambda params: params
+  linear: LinearForm | None = None
 
 
 def example_losses(tasks, outputs, batch):
@@ -115,10 +127,15 @@ def compare(tasks, batch, answers) -> Columns:
     answers: Columns as `Task.decode` returns them.
 
   Returns:
-    A table: labels, answers, `<task>_counts`, `is_land` (all, where the climate
-    is unknown) and what the tasks' `compare` return.
+    A table: labels but for maps, answers, `<task>_counts`, `is_land` (all,
+    where the climate is unknown) and what the tasks' `compare` return.
   """
-  labels = {k: v for k, v in batch.items() if k not in ("image", "mask")}
+  labels = {
+    name: value
+    for name, value in batch.items()
+    # Maps would take most of a table, for what its counts hold already.
+    if name not in ("image", "mask") and value.ndim <= 2
+  }
   columns = {**labels, **answers}
   for task in tasks:
     columns[f"{task.name}_counts"] = task.counts(batch)
@@ -155,97 +172,6 @@ def label_names(tasks, available) -> tuple[str, ...]:
       )
   wanted = {*encodings.LABELS, *(name for t in tasks for name in t.labels)}
   return tuple(name for name in available if name in wanted)
-
-
-_REGISTRY: dict[str, Callable[..., Task]] = {}
-
-
-def register(name: str):
-  """Decorates a function that creates a task, so that a config can name it.
-
-  Args:
-    name: What `config.tasks` calls it. A variant of a task, with another loss,
-      say, has a name of its own here and the task's `Task.name`.
-
-  Returns:
-    A decorator of a function of a run's config and `mesh`, the mesh of its
-    devices or None, that returns a `Task`.
-
-  Raises:
-    ValueError: Another function has that name.
-  """
-
-  def add(create):
-    if name in _REGISTRY and not same_function(create, _REGISTRY[name]):
-      raise ValueError(f"there is already a task {name!r}")
-    _REGISTRY[name] = create
-    return create
-
-  return add
-
-
-def known() -> tuple[str, ...]:
-  """Returns the names of all registered tasks."""
-  return tuple(_REGISTRY)
-
-
-def load_extensions(names) -> None:
-  """Imports files or modules that register tasks or encoders.
-
-  Args:
-    names: Paths of Python files, or names of modules.
-
-  Raises:
-    ValueError: One is neither.
-  """
-  for name in names:
-    if not name.endswith(".py"):
-      try:
-        importlib.import_module(name)
-      except ModuleNotFoundError as error:
-        raise ValueError(f"no module {name!r}: {error}") from error
-      continue
-    path = pathlib.Path(name).resolve()
-    if not path.exists():
-      raise ValueError(f"no file {path}")
-    if str(path) in sys.modules:
-      continue
-    spec = importlib.util.spec_from_file_location(str(path), path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[str(path)] = module
-    try:
-      spec.loader.exec_module(module)
-    except BaseException:
-      # A file that failed is imported again the next time.
-      del sys.modules[str(path)]
-      raise
-
-
-def create_tasks(config, *, mesh=None) -> tuple[Task, ...]:
-  """Creates the tasks of a run.
-
-  Args:
-    config: The config of a run; `config.tasks` names them.
-    mesh: The mesh of its devices, where a head is spread over them, or None.
-
-  Returns:
-    The tasks, in the order of the config, with `config.loss.weights`.
-
-  Raises:
-    ValueError: A name is unknown, or two tasks have the same `Task.name`.
-  """
-  load_extensions(config.extensions)
-  tasks = []
-  for name in config.tasks:
-    if name not in _REGISTRY:
-      raise ValueError(f"unknown task {name!r}; known are {', '.join(known())}")
-    task = _REGISTRY[name](config, mesh=mesh)
-    weight = config.loss.weights.get(task.name, task.weight)
-    tasks.append(dataclasses.replace(task, weight=weight))
-  names = [task.name for task in tasks]
-  if len(set(names)) < len(names):
-    raise ValueError(f"two tasks of one name among {', '.join(names)}")
-  return tuple(tasks)
 
 
 def all_metrics(tasks) -> tuple[Metric, ...]:

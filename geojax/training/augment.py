@@ -12,6 +12,8 @@ import jax.numpy as jnp
 def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
   """Augments each image with its own random draws.
 
+  `move`, and noise that is added to each band.
+
   Args:
     key: Random key.
     images: Scaled, shape `[batch, height, width, bands]`, rows from north to
@@ -26,6 +28,34 @@ def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
   Raises:
     ValueError: `rotate` with images that are not square.
   """
+  images = move(key, images, rows, options)
+  if not options.band_noise:
+    return images
+
+  def add_noise(image, row):
+    noise = jax.random.normal(_keys(key, row)[5], (1, 1, image.shape[-1]))
+    return image + options.band_noise * noise
+
+  return jax.vmap(add_noise)(images, rows)
+
+
+def move(key: jax.Array, images: jax.Array, rows: jax.Array, options):
+  """Mirrors, rotates and shifts each image by its own random draws.
+
+  With the same key and rows, maps of the images' pixels are moved as they are.
+
+  Args:
+    key: Random key.
+    images: Of any type, shape `[batch, height, width, channels]`.
+    rows: See `augment`.
+    options: See `augment`; noise is left out.
+
+  Returns:
+    Images, shape as given.
+
+  Raises:
+    ValueError: See `augment`.
+  """
   height, width = images.shape[1:3]
   if options.rotate and height != width:
     raise ValueError(
@@ -33,8 +63,8 @@ def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
       " degrees; set config.augment.rotate to False"
     )
 
-  def augment_one(image, row):
-    keys = jax.random.split(jax.random.fold_in(key, row), 6)
+  def move_one(image, row):
+    keys = _keys(key, row)
 
     def maybe(index, changed):
       return jnp.where(jax.random.bernoulli(keys[index]), changed, image)
@@ -52,12 +82,13 @@ def augment(key: jax.Array, images: jax.Array, rows: jax.Array, options):
       start = jax.random.randint(keys[4], (2,), 0, 2 * pad + 1)
       padded = jnp.pad(image, ((pad, pad), (pad, pad), (0, 0)), "reflect")
       image = jax.lax.dynamic_slice(padded, (*start, 0), image.shape)
-    if options.band_noise:
-      noise = jax.random.normal(keys[5], (1, 1, image.shape[-1]))
-      image = image + options.band_noise * noise
     return image
 
-  return jax.vmap(augment_one)(images, rows)
+  return jax.vmap(move_one)(images, rows)
+
+
+def _keys(key, row):
+  return jax.random.split(jax.random.fold_in(key, row), 6)
 
 
 def cut_mix(key: jax.Array, images: jax.Array, *, at_most: float):

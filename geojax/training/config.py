@@ -59,6 +59,10 @@ def default_config() -> ml_collections.ConfigDict:
   # Python files, or modules, that register tasks and encoders of your own.
   config.extensions = ()
 
+  # Targets, see `tasks`, that ridge regression of the encoder's features
+  # answers at each evaluation, without training it for them: metrics `probe_*`.
+  config.probes = ()
+
   config.data = ml_collections.ConfigDict()
   # <builder>/<config> of a data set below `dir`, as data_prep.build leaves it.
   config.data.name = "geo_tiles/earth"
@@ -105,6 +109,28 @@ def default_config() -> ml_collections.ConfigDict:
   # Gradient checkpointing: blocks are computed anew in the backward pass.
   config.model.remat = False
   config.model.dropout = 0.0
+
+  # Of tasks that ask for an answer a pixel: "linear", a 1 x 1 convolution of
+  # each of the encoder's maps, or "pyramid", a feature pyramid.
+  config.model.pixel_head = "linear"
+
+  config.init = ml_collections.ConfigDict()
+  # Where the encoder's weights come from: a run's workdir, a folder that
+  # experiments/export.py wrote, or a file of PyTorch's (.pt, .safetensors); ""
+  # draws them. Heads of the same task and shape are taken too.
+  config.init.encoder = ""
+  # Whether the encoder stays as it is, so that the heads alone are trained.
+  config.init.freeze = False
+  # Share of optimizer.learning_rate that the encoder is trained with, times
+  # `layer_decay` for each layer between a parameter and the heads.
+  config.init.learning_rate_factor = 1.0
+  config.init.layer_decay = 1.0
+  # "same": the weights' bands and scale must be those of the data. "match":
+  # bands are matched by name; weights of a band that the encoder does not know
+  # are drawn, and those of a band that the data lack are left out.
+  config.init.bands = "same"
+  # Whether patches may be of another size than the encoder's.
+  config.init.any_patch_size = False
 
   config.loss = ml_collections.ConfigDict()
   # Location: "mvmf", a mixture of von Mises-Fisher distributions, or "mse", a
@@ -195,10 +221,23 @@ def load_config(path: pathlib.Path) -> ml_collections.ConfigDict:
       f"{path} does not exist: {path.parent} is no workdir of a run; give the"
       " --workdir that experiments/main.py was given"
     )
+  return from_dict(json.loads(path.read_text()), path)
+
+
+def from_dict(found: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
+  """Returns the defaults, updated by some keys.
+
+  Args:
+    found: Nested dicts of a config's values.
+    path: The file they are from, for errors.
+
+  Raises:
+    ConfigError: One of its extensions is missing; names the way out.
+  """
   config = default_config()
   # Weights may be of tasks that the defaults do not list.
   with config.loss.weights.unlocked():
-    config.update(json.loads(path.read_text()))
+    config.update(found)
   try:
     tasks.load_extensions(config.extensions)
   except ValueError as error:

@@ -9,6 +9,7 @@ import ml_collections
 
 from geojax import models, tasks
 from geojax.training import config as config_lib
+from geojax.training import probing
 from geojax.training.errors import ConfigError
 
 CHOICES = {
@@ -24,6 +25,8 @@ CHOICES = {
     "kmeans",
     "partition",
   ),
+  "model.pixel_head": models.PIXEL_HEADS,
+  "init.bands": ("same", "match"),
   "parallel": ("jit", "pmap"),
   "sharding": ("replicated", "fsdp"),
   "optimizer.schedule": ("constant", "cosine", "restarts", "plateau"),
@@ -71,6 +74,7 @@ RANGES = {
   ),
   **dict.fromkeys(
     (
+      "init.learning_rate_factor",
       "mixture.temperature",
       "optimizer.learning_rate",
       "optimizer.clip_norm",
@@ -87,6 +91,7 @@ RANGES = {
     "[0, 1)",
   ),
   "seed": "[0, 4294967296)",
+  "init.layer_decay": "(0, 1]",
   # Excitation has a unit for every 16 channels.
   "model.widths": "[16, inf)",
   "loss.climate_fine_weight": "[0, 1]",
@@ -113,15 +118,17 @@ _USED_WITH = {
 
 
 # Of tuples that do not hold integers.
-_ITEMS = {"tasks": str, "extensions": str}
+_ITEMS = {"tasks": str, "extensions": str, "probes": str}
 _WEIGHTS = "loss.weights."
 
 
-def check_config(config: ml_collections.ConfigDict) -> None:
+def check_config(config: ml_collections.ConfigDict, targets=None) -> None:
   """Checks keys, types and values before anything is built.
 
   Args:
     config: The config of a run.
+    targets: The data set's `tasks.Target`s by name, which `config.tasks` may
+      name, or None.
 
   Raises:
     ConfigError: A key is unknown or missing, has another type than its default,
@@ -152,7 +159,7 @@ def check_config(config: ml_collections.ConfigDict) -> None:
         f"config.{key} must be of type {type(default).__name__}, like"
         f" {default!r}; got {value!r}"
       )
-  task_list = _create_tasks(config)
+  task_list = _create_tasks(config, targets)
   for key, choices in CHOICES.items():
     if given[key] not in choices:
       raise ConfigError(
@@ -186,6 +193,8 @@ def check_config(config: ml_collections.ConfigDict) -> None:
       f" is above 0; leave it at {known['mixture.log_kappa']}"
     )
   _check_weights(given, known, task_list)
+  _check_init(given, known)
+  _check_pixels(given, known, task_list)
   first_and_last = tuple(given["trace_steps"])
   if len(first_and_last) != 2 or first_and_last[0] > first_and_last[1]:
     raise ConfigError(
@@ -231,13 +240,61 @@ def check_config(config: ml_collections.ConfigDict) -> None:
     ) from error
 
 
-def _create_tasks(config):
+def _check_init(given, known):
+  """Raises the error of keys of `config.init` that change nothing."""
+  for key, value in given.items():
+    if not key.startswith("init.") or value == known[key]:
+      continue
+    if not given["init.encoder"]:
+      raise ConfigError(
+        f"config.{key} is not used where config.init.encoder is ''; leave it at"
+        f" {known[key]!r}"
+      )
+    if key == "init.layer_decay" and not given["init.freeze"]:
+      name = given["model.name"]
+      if not models.ENCODERS[name].layers:
+        raise ConfigError(
+          f"config.{key} needs an order of the layers, and encoder {name!r} is"
+          " registered without: register(..., layers=(...))"
+        )
+    if given["init.freeze"] and key in (
+      "init.learning_rate_factor",
+      "init.layer_decay",
+    ):
+      raise ConfigError(
+        f"config.{key} is not used where config.init.freeze is True; leave it"
+        f" at {known[key]!r}"
+      )
+
+
+def _check_pixels(given, known, task_list):
+  """Raises the error of keys that need, or forbid, answers a pixel."""
+  key = "model.pixel_head"
+  if not any(models.reads_maps(task.head) for task in task_list):
+    if given[key] != known[key]:
+      raise ConfigError(
+        f"config.{key} is not used: no task among config.tasks asks for an"
+        f" answer a pixel; leave it at {known[key]!r}"
+      )
+  elif given["augment.cut_mix"]:
+    raise ConfigError(
+      "config.augment.cut_mix mixes one answer a patch, not those of pixels:"
+      " set it to 0.0"
+    )
+
+
+def _create_tasks(config, targets):
   if not config.tasks:
     raise ConfigError("config.tasks is empty: nothing would be learned")
   try:
-    return tasks.create_tasks(config)
+    created = tasks.create_tasks(config, targets=targets)
   except ValueError as error:
     raise ConfigError(f"config.tasks or config.extensions: {error}") from error
+  try:
+    probing.create_tasks(config, targets)
+  except ValueError as error:
+    raise ConfigError(f"config.probes: {error}") from error
+  return created
 
 
 def _check_weights(given, known, task_list):

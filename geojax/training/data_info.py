@@ -10,7 +10,7 @@ import pathlib
 
 import numpy as np
 
-from geojax import files
+from geojax import files, tasks
 from geojax.training.errors import ConfigError, DatasetError
 
 FILE = "data.json"
@@ -27,6 +27,9 @@ class DataInfo:
     bands: A name for each band.
     scale: `(offset, divisor)` of each band, as of `dataset.Dataset`.
     settings: All that shaped the records, as the builder keeps it.
+    targets: Targets of its own, by name.
+    splits_sha256: Hash of the file that lists which patch is in which split,
+      "" of data sets that are older than it.
   """
 
   name: str
@@ -35,6 +38,8 @@ class DataInfo:
   bands: tuple[str, ...]
   scale: tuple[tuple[float, float], ...]
   settings: dict
+  targets: dict[str, tasks.Target] = dataclasses.field(default_factory=dict)
+  splits_sha256: str = ""
 
   @property
   def offset(self):
@@ -65,6 +70,28 @@ def describe(name, dataset) -> DataInfo:
     bands=dataset.bands,
     scale=tuple(map(tuple, metadata["scale"])),
     settings=dict(metadata.get("settings", {})),
+    targets=dataset.targets,
+    splits_sha256=metadata.get("splits_sha256", ""),
+  )
+
+
+def to_dict(info: DataInfo) -> dict:
+  """Returns a `DataInfo` in JSON's types."""
+  found = dataclasses.asdict(info)
+  found["targets"] = list(found["targets"].values())
+  return json.loads(json.dumps(found))
+
+
+def from_dict(found: dict) -> DataInfo:
+  """Returns the `DataInfo` of the result of `to_dict`."""
+  return DataInfo(
+    **{
+      **found,
+      "image_shape": tuple(found["image_shape"]),
+      "bands": tuple(found["bands"]),
+      "scale": tuple(map(tuple, found["scale"])),
+      "targets": tasks.describe(found),
+    }
   )
 
 
@@ -80,10 +107,11 @@ def save(info: DataInfo, workdir: pathlib.Path) -> None:
       name; names the keys that differ.
   """
   path = workdir / FILE
-  ours = json.loads(json.dumps(dataclasses.asdict(info)))
+  ours = to_dict(info)
   if path.exists():
     theirs = json.loads(path.read_text())
-    differing = [key for key in ours if ours[key] != theirs.get(key)]
+    # A run of an earlier version lacks the newest keys.
+    differing = [key for key in theirs if ours.get(key) != theirs[key]]
     if differing:
       raise DatasetError(
         f"{workdir} holds a run on {info.name} as it was before it was built"
@@ -113,12 +141,4 @@ def load(workdir: pathlib.Path) -> DataInfo:
       " The command that trained the run writes it: give it once more; a run"
       " that is done takes no further step"
     )
-  found = json.loads(path.read_text())
-  return DataInfo(
-    **{
-      **found,
-      "image_shape": tuple(found["image_shape"]),
-      "bands": tuple(found["bands"]),
-      "scale": tuple(map(tuple, found["scale"])),
-    }
-  )
+  return from_dict(json.loads(path.read_text()))

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from geojax import encodings
+from geojax import encodings, tasks
 from geojax.training import shards
 from geojax.training.errors import DatasetError
 
@@ -44,12 +44,12 @@ class Dataset:
 
   @property
   def label_names(self) -> tuple[str, ...]:
-    """Labels of a record: `encodings.LABELS` and other numbers or vectors."""
+    """Labels of a record: `encodings.LABELS`, other numbers, and targets."""
     features = self.builder.info.features
     found = {
       name
       for name, feature in features.items()
-      if len(feature.shape) <= 1
+      if (len(feature.shape) <= 1 or name in self.targets)
       and np.issubdtype(feature.np_dtype, np.number)
       and name not in (_JOINED, *_PLACE)
     }
@@ -57,6 +57,11 @@ class Dataset:
       found |= encodings.LABELS.keys()
     geographic = [name for name in encodings.LABELS if name in found]
     return (*geographic, *sorted(found - encodings.LABELS.keys()))
+
+  @property
+  def targets(self) -> dict[str, tasks.Target]:
+    """Targets of its own, by name."""
+    return tasks.describe(self.builder.info.metadata)
 
   def source(self, split: str, names=None) -> "Records":
     """Opens a split.
@@ -91,26 +96,59 @@ class Dataset:
     count = self._check(split).num_examples
     return range(0, count, 1 if at_most is None else -(-count // at_most))
 
-  def read_labels(self, split: str, at_most: int | None = None):
+  def read_labels(self, split: str, at_most: int | None = None, names=None):
     """Reads the labels of a split, but no images.
 
     Args:
       split: See `source`.
       at_most: Read no more than so many records, spread evenly; None reads all.
+      names: See `source`.
 
     Returns:
-      Arrays by name, those of `encodings.LABELS` that the data set has, each
-      float32, `[count, numbers]`, in the order of the split.
+      Arrays by name, `[count, ...]`, in the order of the split; those of
+      `encodings.LABELS` are float32, `[count, numbers]`.
 
     Raises:
       DatasetError: See `source`.
     """
-    records = self._open(split, self._labels(None))
+    records = self._open(split, self._labels(names))
     wanted = self.positions(split, at_most)
     return concatenate(
       records.read(wanted[start : start + 1024])
       for start in range(0, len(wanted), 1024)
     )
+
+  def origin(self, split: str) -> list[tuple[str, int, int]]:
+    """Returns name, size and time of each file of a split.
+
+    Args:
+      split: See `source`.
+
+    Raises:
+      DatasetError: See `source`.
+    """
+    paths = (
+      pathlib.Path(shard.filename)
+      for shard in self._check(split).file_instructions
+    )
+    stats = ((path.name, path.stat()) for path in paths)
+    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+
+  def read_ids(self, split: str) -> np.ndarray:
+    """Reads the `id` of each record of a split, text, `[count]`.
+
+    Args:
+      split: See `source`.
+
+    Raises:
+      DatasetError: See `source`.
+    """
+    records = self._open(split, ("id",))
+    found = concatenate(
+      records.read(range(start, min(start + 1024, len(records))))
+      for start in range(0, len(records), 1024)
+    )
+    return np.array([name.decode() for name in found["id"].tolist()])
 
   def check_splits(self) -> None:
     """Checks that every split a run needs holds records.

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -18,8 +19,10 @@ from geojax.training import (
   interrupt,
   logs,
   pipeline,
+  probing,
   restore,
   sharding,
+  weights,
 )
 from geojax.training import config as config_lib
 from geojax.training import dataset as dataset_lib
@@ -57,8 +60,8 @@ def train(
     NonFiniteError: A loss, gradient or parameter is not finite.
     Interrupted: SIGTERM came; what was trained is saved.
   """
-  config_check.check_config(config)
   dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  config_check.check_config(config, dataset.targets)
   dataset.check_splits()
   with (
     workdir_lib.claim(workdir),
@@ -74,7 +77,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
   batch_size = config.data.batch_size
   sharding.check_rows(batch_size, mesh, parts=config.optimizer.accumulate)
   sharding.check_rows(config.data.eval_batch_size, mesh)
-  task_list = tasks.create_tasks(config, mesh=mesh)
+  task_list = tasks.create_tasks(config, targets=dataset.targets, mesh=mesh)
   best_metric = tasks.best_metric(task_list, config.best_metric)
   try:
     names = tasks.label_names(task_list, dataset.label_names)
@@ -121,6 +124,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
     parallel=config.parallel,
   )
   evaluate = evaluate_lib.make_evaluate(config, task_list, dataset, mesh)
+  probe = probing.make_probes(config, dataset, mesh)
   log = logs.MetricsLog(
     workdir,
     step=so_far.step,
@@ -174,7 +178,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
             np.float32(so_far.rate_scale), state.rate_scale.sharding
           )
         )
-        log.write(step, "validation", metrics)
+        log.write(step, "validation", metrics | probe(state.evaluated))
         if first:
           shown = [m.name for m in tasks.all_metrics(task_list) if m.headline]
           bar.write(f"step {step}, validation: {_short(metrics, shown)}")
@@ -239,7 +243,10 @@ def _initial_state(config, task_list, dataset, mesh, checkpointer):
     config,
     task_list,
     image_shape=dataset.image_shape,
-    read_labels=lambda count: dataset.read_labels("train", count),
+    read_labels=functools.partial(dataset.read_labels, "train"),
+    start=weights.make_start(
+      config, task_list, data_info.describe(config.data.name, dataset)
+    ),
   )
   return jax.device_put(state, shardings), progress_lib.Progress(), shardings
 

@@ -30,9 +30,12 @@ def create_optimizer(config, tasks) -> optax.GradientTransformation:
         weight_decay=optimizer.weight_decay,
         mask=is_kernel,
       ),
+      *_scale_encoder(config),
     ),
     "log_variances": _own_rate(config, config.loss.variances_learning_rate),
   }
+  if config.init.freeze:
+    transforms["frozen"] = optax.set_to_zero()
   for task in tasks:
     for name, rate in task.learning_rates.items():
       transforms[f"{task.name}/{name}"] = _own_rate(config, rate)
@@ -41,6 +44,8 @@ def create_optimizer(config, tasks) -> optax.GradientTransformation:
     # Of plain arrays: a label for each array, boxed or not.
     params = models.unbox(params)
     model = jax.tree.map(lambda _: "model", params["model"])
+    if config.init.freeze:
+      model["encoder"] = jax.tree.map(lambda _: "frozen", model["encoder"])
     for task in tasks:
       own = {name: f"{task.name}/{name}" for name in task.learning_rates}
       model = {**model, task.name: {**model[task.name], **own}}
@@ -48,6 +53,34 @@ def create_optimizer(config, tasks) -> optax.GradientTransformation:
     return {"model": model, "log_variances": variances}
 
   return optax.multi_transform(transforms, labels)
+
+
+def _scale_encoder(config):
+  """Scales the encoder's updates by `config.init`, layer by layer.
+
+  Empty where it would change nothing, so that the state of the optimizer stays
+  the one of earlier checkpoints.
+  """
+  factor, decay = config.init.learning_rate_factor, config.init.layer_decay
+  if factor == decay == 1:
+    return ()
+
+  def scale(updates, _=None):
+    encoder = updates["model"]["encoder"]
+    above = (
+      models.layers_above(config.model.name, encoder)
+      if decay < 1
+      else dict.fromkeys(encoder, 0)
+    )
+    scaled = {
+      module: jax.tree.map(
+        lambda x, by=factor * decay ** above[module]: x * by, update
+      )
+      for module, update in encoder.items()
+    }
+    return {**updates, "model": {**updates["model"], "encoder": scaled}}
+
+  return (optax.stateless(scale),)
 
 
 def make_schedule(config, peak: float) -> optax.Schedule:

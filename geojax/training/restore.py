@@ -8,7 +8,7 @@ import sys
 
 import jax
 
-from geojax import models, tasks
+from geojax import models
 from geojax.training import checkpoint, sharding
 from geojax.training import state as state_lib
 from geojax.training.errors import ConfigError
@@ -16,6 +16,7 @@ from geojax.training.errors import ConfigError
 
 def restore_state(
   config,
+  task_list,
   workdir: pathlib.Path,
   image_shape: tuple[int, int, int],
   mesh,
@@ -26,6 +27,7 @@ def restore_state(
 
   Args:
     config: The run's config.
+    task_list: Its tasks.
     workdir: Folder of the run.
     image_shape: `(patch, patch, bands)` of its records.
     mesh: See `sharding.create_mesh`.
@@ -45,7 +47,6 @@ def restore_state(
     raise ConfigError(
       f"{workdir} holds no checkpoint yet; train first with experiments/main.py"
     )
-  task_list = tasks.create_tasks(config)
   target = abstract_state(config, task_list, image_shape, mesh)
   state, record = checkpointer.restore(target, report=report)
   best_step = record["best_step"]

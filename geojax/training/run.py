@@ -63,12 +63,13 @@ def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
   mesh = sharding.create_mesh(config.model_devices)
+  task_list = tasks.create_tasks(config, targets=dataset.targets, mesh=mesh)
   state, best_step = restore.restore_state(
-    config, workdir, dataset.image_shape, mesh, last=last
+    config, task_list, workdir, dataset.image_shape, mesh, last=last
   )
   return Run(
     config=config,
-    tasks=tasks.create_tasks(config, mesh=mesh),
+    tasks=task_list,
     mesh=mesh,
     dataset=dataset,
     state=state,

@@ -1,5 +1,6 @@
 """The state of a run: one tree that a step maps to the next."""
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -38,15 +39,19 @@ class TrainState:
     return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def create_state(config, tasks, *, image_shape, read_labels) -> TrainState:
+def create_state(
+  config, tasks, *, image_shape, read_labels, start=None
+) -> TrainState:
   """Creates the state before the first step.
 
   Args:
     config: The config of a run.
     tasks: Its tasks.
     image_shape: `(height, width, bands)` of a patch.
-    read_labels: Function of a number of train records that returns their
-      labels, for `Task.initialize`.
+    read_labels: Function of a number of train records and names of labels
+      that returns these, for `Task.initialize`.
+    start: Function from initial variables of the model, `{"params",
+      "batch_stats"}`, to those that training starts from, or None.
 
   Returns:
     The state, the same for the same config and labels.
@@ -62,9 +67,11 @@ def create_state(config, tasks, *, image_shape, read_labels) -> TrainState:
   model = variables["params"]
   for task in tasks:
     if task.initialize is not None:
-      values = jax.tree.map(jnp.asarray, task.initialize(read_labels))
+      read = functools.partial(read_labels, names=task.labels)
+      values = jax.tree.map(jnp.asarray, task.initialize(read))
       model = {**model, task.name: {**model[task.name], **values}}
-  return _state(config, tasks, {**variables, "params": model})
+  variables = {**variables, "params": model}
+  return _state(config, tasks, start(variables) if start else variables)
 
 
 def state_shapes(config, tasks, *, image_shape) -> TrainState:

@@ -41,7 +41,9 @@ def make_apply(config, task_list, *, axis_name=None):
     returns the outputs of each task's head by name, and new batch statistics.
   """
   heads = {task.name: task.head for task in task_list}
-  model = models.create_model(config.model, heads, axis_name=axis_name)
+  model = models.create_model(
+    config.model, heads, frozen=config.init.freeze, axis_name=axis_name
+  )
 
   def apply(variables, images, *, train=False, key=None):
     outputs, updates = model.apply(
@@ -57,6 +59,29 @@ def make_apply(config, task_list, *, axis_name=None):
     return outputs, updates.get("batch_stats", {})
 
   return apply
+
+
+def make_features(config, *, offset, divisor, stages=False):
+  """Makes the function from raw images to an encoder's features.
+
+  Args:
+    config: The config of a run.
+    offset: Offset of each band's scale, shape `[bands]`.
+    divisor: Divisor of each band's scale, shape `[bands]`.
+    stages: Whether to return the encoder's maps too.
+
+  Returns:
+    A pure function of variables `{"params": {"encoder": ...}, "batch_stats"}`
+    of the model and images `[batch, height, width, bands]`. It returns features
+    `[batch, features]`; with `stages` these and a tuple of maps.
+  """
+  model = models.create_model(config.model, {})
+
+  def features(variables, images):
+    images = scale_images(images, offset=offset, divisor=divisor)
+    return model.apply(variables, images, stages=stages, method="features")
+
+  return features
 
 
 def make_columns(config, task_list, *, offset, divisor, columns=None, extra=()):
@@ -202,6 +227,15 @@ def make_train_step(config, task_list, *, offset, divisor, axis_name=None):
       )
     images = scale_images(batch["image"], offset=offset, divisor=divisor)
     images = augment.augment(augment_key, images, rows, config.augment)
+    # Maps of the pixels, the targets of some tasks, move with them.
+    batch = {
+      name: augment.move(augment_key, value[..., None], rows, config.augment)[
+        ..., 0
+      ]
+      if name != "image" and value.ndim > 2
+      else value
+      for name, value in batch.items()
+    }
     whole = {"image": images, "records": batch}
     share = None
     if config.augment.cut_mix:

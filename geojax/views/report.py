@@ -57,7 +57,8 @@ def render(
     pictures: Tuples of a caption and the bytes of a PNG.
     config: The config of the run, a nested dict.
     patches: Dicts made by `describe_patch`; with none, the page has no globe.
-    climate_map: Zones of the world, `[height, width]`, 0 for sea.
+    climate_map: Zones of the world, `[height, width]`, 0 for sea; not used
+      without patches.
 
   Returns:
     The HTML.
@@ -82,12 +83,14 @@ def render(
     data={
       "patches": patches,
       "cells": {"lat": _rounded(lat), "lon": _rounded(lon)},
-      "figure": json.loads(globe(patches, climate_map).to_json()),
+      "figure": (
+        json.loads(globe(patches, climate_map).to_json()) if patches else {}
+      ),
     },
     regions=list(zip(scales.REGION_NAMES, scales.REGION_COLOURS, strict=True)),
     style=_inline("report.css"),
     script=_inline("report.js"),
-    plotly=markupsafe.Markup(plotly.offline.get_plotlyjs()),
+    plotly=markupsafe.Markup(plotly.offline.get_plotlyjs() if patches else ""),
   )
 
 

@@ -44,6 +44,10 @@ _RESTARTS = {
   "optimizer.warmup_steps": 0,
   "optimizer.restart_period": 1,
 }
+# A run that was made before, see `folder`.
+_INIT = {"init.encoder": "{encoder}"}
+_ANY_BEST = {"best_metric": "auto"}
+_PIXELS = {"tasks": "('land_cover:pixels',)", **_ANY_BEST}
 _PLATEAU = {"optimizer.schedule": "plateau"}
 _IMPATIENT = {**_PLATEAU, "optimizer.plateau_patience": 1}
 
@@ -62,6 +66,7 @@ _VALUES = {
   "trace_steps": ("(2,3)", "(3,2)"),
   "wandb_project": ("places", "a/b"),
   "tasks": ("('coords','date')", "('no_such_task',)"),
+  "probes": ("('land_cover',)", "('no_such_probes',)"),
   "parallel": ("pmap", "pjit"),
   "sharding": ("fsdp", "zero"),
   "model_devices": ("2", "0"),
@@ -86,6 +91,13 @@ _VALUES = {
   "model.dtype": ("bfloat16", "float16", _CORE),
   "model.remat": ("True", "1.5", _CORE),
   "model.dropout": ("0.5", "3"),
+  "model.pixel_head": ("pyramid", "unet", _PIXELS),
+  "init.encoder": ("{encoder}", "{missing}"),
+  "init.freeze": ("True", "maybe", _INIT),
+  "init.learning_rate_factor": ("0.5", "0", _INIT),
+  "init.layer_decay": ("0.5", "2", _INIT),
+  "init.bands": ("match", "some", _INIT),
+  "init.any_patch_size": ("True", "maybe", _INIT),
   "loss.coords": ("mse", "l2"),
   "loss.weights.coords": ("2.0", "-1"),
   "loss.weights.climate": ("2.0", "-1"),
@@ -118,8 +130,12 @@ _VALUES = {
 }
 
 # Change nothing where they are allowed: they forbid what turns north down, and
-# centers that are too near to one another.
-_GUARDS = "augment.north_up", "mixture.min_distance_km"
+# centers that are too near to one another, or permit another encoder's data,
+# which test_weights.py tries.
+_GUARDS = (
+  *("augment.north_up", "mixture.min_distance_km"),
+  *("init.bands", "init.any_patch_size"),
+)
 # Lines of a log that depend on the machine.
 _TIMINGS = ("patches_per_second", "data_wait_fraction")
 
@@ -128,13 +144,21 @@ class _ChangedError(Exception):
   """The compiled step, the argument, is another one: no need to run it."""
 
 
+def _fill_in(value, folder):
+  names = ("altered", "missing", "encoder")
+  return value.format(**{name: folder / name for name in names})
+
+
 def _parse(folder, changes):
   """The config as the command makes it of its flags."""
   typed = {**_SMALL, "data.dir": folder / "data", **changes}
   arguments = [
     "main.py",
     f"--config={_CONFIG}",
-    *(f"--config.{key}={value}" for key, value in typed.items()),
+    *(
+      f"--config.{key}={_fill_in(str(value), folder)}"
+      for key, value in typed.items()
+    ),
   ]
   values = flags.FlagValues()
   config_flags.DEFINE_config_file("config", flag_values=values)
@@ -204,6 +228,8 @@ def folder(smoke, tmp_path_factory):
   shutil.copytree(
     folder / "data/geo_tiles/altered", folder / "altered/geo_tiles/earth_smoke"
   )
+  config = _parse(folder, {"num_steps": 1, "tasks": "('climate',)"} | _ANY_BEST)
+  loop.train(config, folder / "encoder", progress=False)
   return folder
 
 
@@ -229,10 +255,6 @@ def unchanged(folder, tmp_path_factory):
   return describe
 
 
-def _fill_in(value, folder):
-  return value.format(altered=folder / "altered", missing=folder / "missing")
-
-
 def test_the_table_holds_every_key():
   known = config_lib.flatten(config_lib.default_config().to_dict())
   # Extensions register names: test_extending.py.
@@ -255,7 +277,7 @@ def test_a_valid_value_changes_the_run_or_is_refused_by_name(
 ):
   monkeypatch.setenv("WANDB_MODE", "offline")
   value, _, *others = _VALUES[key]
-  changes = {key: _fill_in(value, folder)}
+  changes = {key: value}
   if (others and key not in others[0]) or key in _GUARDS:
     with pytest.raises(TrainingError, match=key.split(".")[-1]):
       loop.train(_parse(folder, changes), tmp_path / "run", progress=False)
@@ -274,7 +296,7 @@ def test_a_valid_value_changes_the_run_or_is_refused_by_name(
 @pytest.mark.parametrize("key", _VALUES)
 def test_an_invalid_value_is_refused_by_name(key, folder, tmp_path):
   _, value, *others = _VALUES[key]
-  changes = {**(others[0] if others else {}), key: _fill_in(value, folder)}
+  changes = {**(others[0] if others else {}), key: value}
   with pytest.raises(
     (TrainingError, flags.IllegalFlagValueError, TypeError, ValueError),
     match=key.split(".")[-1],

@@ -21,8 +21,8 @@ import tiny_encoder
 
 from data_prep import sources
 from experiments.benchmarks import predict as benchmark
-from geojax import models
-from geojax.tasks import task
+from geojax import models, tasks
+from geojax.tasks import registry as task_registry
 from geojax.training import config as config_lib
 from geojax.training import config_check
 
@@ -66,10 +66,22 @@ RUN_BY = {
     "tests/experiments/test_predict_command.py",
     "test_the_command_ends_with_3_where_a_tile_was_bad",
   ),
+  "experiments/transfer.py": (
+    "tests/experiments/test_transfer_command.py",
+    "test_every_encoder_and_protocol_has_its_rows",
+  ),
+  "experiments/export.py": (
+    "tests/experiments/test_export_command.py",
+    "test_the_folder_describes_itself",
+  ),
+  "experiments/embed.py": (
+    "tests/experiments/test_export_command.py",
+    "test_the_embed_command_ends_with_3_where_a_tile_was_bad",
+  ),
   # What these consist of is looked at here, without doing it.
   **dict.fromkeys(
     (
-      *("make train", "make docs", "make test"),
+      *("make train", "make transfer", "make docs", "make test"),
       *("make test-slow", "make test-torch", "make test-beam"),
     ),
     (
@@ -80,6 +92,10 @@ RUN_BY = {
   "pip install .": (".ci/check_wheel", "pip install"),
   "pytest": (".ci/run", "make test"),
 }
+# What the data sets of the docs' runs hold.
+_TARGETS = tasks.describe(
+  {"targets": [{"name": "land_cover", "kind": "class_map", "classes": ["a"]}]}
+)
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _SPAN = re.compile(r"`([^`]+)`")
 _BEGINNING = re.compile(r"(?:\S*bin/)?(python3?|make|pip|pytest|tensorboard)\s")
@@ -202,7 +218,7 @@ def check_config_options(words):
         except (ValueError, SyntaxError):
           changes[match[1]] = value
   config.update_from_flattened_dict(changes)
-  config_check.check_config(config)
+  config_check.check_config(config, _TARGETS)
 
 
 def test_there_are_commands():
@@ -331,7 +347,9 @@ def python_blocks(path):
 def test_python_blocks_run(path, workspace, monkeypatch):
   monkeypatch.chdir(workspace)
   # What a page registers is not there for other tests.
-  registries = (mock.patch.dict(d) for d in (task._REGISTRY, models.ENCODERS))
+  registries = (
+    mock.patch.dict(d) for d in (task_registry._REGISTRY, models.ENCODERS)
+  )
   with contextlib.ExitStack() as stack:
     for registry in registries:
       stack.enter_context(registry)

@@ -15,7 +15,6 @@ MATHEMATICS = {
 }
 # What a part of geojax reaches, through whatever lies between.
 MAY_REACH = {
-  "__init__": set(),
   "files": set(),
   "models": set(),
   "views": {"sphere", "climate"},
@@ -24,8 +23,11 @@ MAY_REACH = {
   "tasks": MATHEMATICS | {"evaluation", "models"},
 }
 MAY_REACH["training"] = MAY_REACH["tasks"] | {"tasks", "files"}
+MAY_REACH["transfer"] = MAY_REACH["training"] | {"training"}
 MAY_REACH["prediction"] = MAY_REACH["training"]
 MAY_REACH["predict"] = MAY_REACH["training"] | {"training", "prediction"}
+# Only what a call of `from_pretrained` imports.
+MAY_REACH["__init__"] = MAY_REACH["predict"] | {"predict"}
 FRAMEWORKS = {
   *("absl", "flax", "grain", "ml_collections", "optax", "orbax"),
   *("tensorflow_datasets",),

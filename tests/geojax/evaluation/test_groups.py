@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from geojax import encodings, sphere
-from geojax.evaluation import groups, metrics
+from geojax.evaluation import groups, metrics, reductions
 
 
 def _labels(lat, lon, zone, day):
@@ -83,7 +83,7 @@ def test_group_metrics_are_those_of_their_patches_alone():
   common = {"columns": ("x",), "words": "", "where": ("is_land",)}
   listed = [
     metrics.Metric(name="mean", **common),
-    metrics.Metric(name="median", reduction=metrics.Median(), **common),
+    metrics.Metric(name="median", reduction=reductions.Median(), **common),
     metrics.Metric(name="hidden", in_report=False, **common),
   ]
   over_all, by_group = groups.summarize(table, listed, np.full(400, 300.0))

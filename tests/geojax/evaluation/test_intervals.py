@@ -4,7 +4,7 @@ import numpy as np
 from sklearn.metrics import f1_score
 
 from geojax import sphere
-from geojax.evaluation import intervals, metrics
+from geojax.evaluation import intervals, reductions
 
 
 def _places(rng, num_places, repeats):
@@ -35,9 +35,9 @@ def test_resampled_reductions_by_a_loop():
     )
   some = draws.of(where)
   found = [
-    metrics.Mean().resampled(values[where], some),
-    metrics.Median().resampled(values[where], some),
-    metrics.MacroF1(4).resampled(pairs[where], some),
+    reductions.Mean().resampled(values[where], some),
+    reductions.Median().resampled(values[where], some),
+    reductions.MacroF1(4).resampled(pairs[where], some),
   ]
   np.testing.assert_allclose(np.transpose(found), expected, rtol=1e-5)
   low, high = intervals.percentiles(np.append(found[0], np.nan), 0.9)
@@ -77,6 +77,6 @@ def test_neighbours_are_drawn_together_and_unknown_places_alone():
   assert len({first, *others}) == 4
   assert draws.weights.shape == (4, 7)
   nothing = draws.of(np.zeros(5, bool))
-  for reduction in (metrics.Mean(), metrics.Median()):
+  for reduction in (reductions.Mean(), reductions.Median()):
     assert np.isnan(reduction.resampled(np.zeros(0), nothing)).all()
   assert np.isnan(intervals.percentiles(np.full(3, np.nan), 0.95)).all()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from geojax.evaluation import distance, intervals, metrics
+from geojax.evaluation import distance, intervals, metrics, reductions
 
 COUNTS = {"where": ("counts", "is_land")}
 
@@ -29,17 +29,17 @@ def test_the_reductions_of_a_table():
   listed = [
     metrics.Metric(name="mean", words="", **first, **COUNTS),
     metrics.Metric(
-      name="median", words="", reduction=metrics.Median(), **first, **COUNTS
+      name="median", words="", reduction=reductions.Median(), **first, **COUNTS
     ),
     metrics.Metric(
-      name="count", words="", reduction=metrics.Count(), **first, **COUNTS
+      name="count", words="", reduction=reductions.Count(), **first, **COUNTS
     ),
     metrics.Metric(
       name="f1",
       words="",
       columns=("true", "predicted"),
       value=pairs,
-      reduction=metrics.MacroF1(9),
+      reduction=reductions.MacroF1(9),
       **COUNTS,
     ),
     metrics.Metric(
@@ -47,7 +47,7 @@ def test_the_reductions_of_a_table():
       words="",
       columns=("confidence", "true", "predicted"),
       value=lambda c, t, p: pairs(c, t == p),
-      reduction=metrics.CalibrationError(),
+      reduction=reductions.CalibrationError(),
       **COUNTS,
     ),
     metrics.Metric(name="absent", words="", columns=("y",), **COUNTS),
@@ -91,7 +91,7 @@ def test_the_reductions_of_a_table():
 def test_macro_f1_is_over_the_classes_that_occur(true, predicted):
   pairs = np.stack([true, predicted], axis=-1)
   expected = f1_score(true, predicted, average="macro")
-  assert metrics.MacroF1(4)(pairs) == pytest.approx(expected)
+  assert reductions.MacroF1(4)(pairs) == pytest.approx(expected)
 
 
 def test_a_metric_has_a_direction_and_a_title():

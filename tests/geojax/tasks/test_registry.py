@@ -6,7 +6,7 @@ import pytest
 from task_samples import make_config
 
 from geojax import tasks
-from geojax.tasks import task as task_lib
+from geojax.tasks import registry as registry_lib
 
 EXTENSION = """
   from __future__ import annotations
@@ -31,7 +31,7 @@ EXTENSION = """
 @pytest.fixture(autouse=True)
 def registry(monkeypatch):
   """A copy that later tests do not see."""
-  monkeypatch.setattr(task_lib, "_REGISTRY", {**task_lib._REGISTRY})
+  monkeypatch.setattr(registry_lib, "_REGISTRY", {**registry_lib._REGISTRY})
 
 
 def extension(path, *, name="season", weight=3.0, then=""):

@@ -111,3 +111,19 @@ def test_cut_mix_returns_the_share_that_it_replaces():
   assert max(shares) <= 0.5
   assert max(shares) > 0.35
   assert min(shares) < 0.1
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float16"])
+def test_maps_of_the_pixels_move_with_their_images(dtype):
+  rng = np.random.default_rng(0)
+  maps = rng.integers(0, 9, (32, 6, 6, 1)).astype(dtype)
+  config = config_lib.default_config().augment
+  config.update(
+    {**dict.fromkeys(FLAGS, True), "crop_pixels": 2, "band_noise": 0.0}
+  )
+  key, rows = jax.random.key(0), jnp.arange(32)
+  images = augment_lib.augment(key, maps.astype(np.float32), rows, config)
+  moved = augment_lib.move(key, maps, rows, config)
+  assert moved.dtype == dtype
+  np.testing.assert_array_equal(images, moved.astype(np.float32))
+  assert not np.array_equal(moved, maps)

@@ -81,7 +81,7 @@ def test_an_earlier_layout_gives_equal_batches(dataset, earlier):
   features = old.builder.info.features
   assert features["label"].shape == (36,)
   assert isinstance(features["date"], tfds.features.Text)
-  assert old.label_names == dataset.label_names == LABELS
+  assert old.label_names == dataset.label_names == (*LABELS, "land_cover")
   for batches in (
     lambda d: itertools.islice(
       pipeline.train_batches(d.source("train"), batch_size=64, seed=0), 3
@@ -119,7 +119,8 @@ def test_numbers_and_vectors_of_a_source_are_labels(smoke, tmp_path):
     terrain=tfds.features.Tensor(shape=(2, 2), dtype=np.float32),
   )
   dataset = dataset_lib.open_dataset(str(tmp_path), NAME)
-  assert dataset.label_names == ("climate", "coords", "cloud", "orbit", "soil")
+  own = ("cloud", "land_cover", "orbit", "soil")
+  assert dataset.label_names == ("climate", "coords", *own)
   assert set(dataset.source("test")[0]) == {"image", "climate", "coords"}
   assert set(dataset.read_labels("test")) == {"climate", "coords"}
   names = ("orbit", "cloud", "soil", "coords")

@@ -1,5 +1,6 @@
 """Runs: they learn, resume to the same numbers, refuse what is wrong."""
 
+import functools
 import json
 import shutil
 
@@ -44,7 +45,7 @@ def _create_state(config, dataset):
     config,
     tasks.create_tasks(config),
     image_shape=dataset.image_shape,
-    read_labels=lambda count: dataset.read_labels("train", count),
+    read_labels=functools.partial(dataset.read_labels, "train"),
   )
 
 

@@ -1,0 +1,375 @@
+"""Weights that a run starts from: a run's, an exported encoder's, PyTorch's.
+
+`config.init` names them. What is known of them, their bands, scale and size of
+a patch, must be that of the data.
+"""
+
+import dataclasses
+import pathlib
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from geojax import models, tasks
+from geojax.models import convert
+from geojax.training import config as config_lib
+from geojax.training import data_info, exported, restore, sharding
+from geojax.training import workdir as workdir_lib
+from geojax.training.errors import ConfigError
+
+_TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+# Keys of `config.model` without which weights would compute something else.
+_MODEL_KEYS = (
+  *("name", "size", "depths", "widths", "patch_size", "norm", "excitation"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+  """Weights of a model, and what is known of them.
+
+  Attributes:
+    path: Where they are from, as given.
+    variables: `{"params", "batch_stats"}` of the model: those of `encoder` and
+      of each head.
+    config: The config that they were trained by; None of PyTorch's.
+    data: What they were trained on; None of PyTorch's.
+    about: What they are, in words.
+    train_cells: See `exported.Exported`.
+  """
+
+  path: str
+  variables: dict
+  config: ml_collections.ConfigDict | None = None
+  data: data_info.DataInfo | None = None
+  about: str = ""
+  train_cells: np.ndarray | None = None
+
+
+def load(
+  path: str, model=None, num_bands: int = 0, *, last: bool = False
+) -> Weights:
+  """Loads weights.
+
+  Args:
+    path: A run's workdir, an exported folder, or a file of PyTorch's.
+    model: For PyTorch's, the `model` part of the config that fits them.
+    num_bands: For PyTorch's, the number of bands.
+    last: Of a workdir, whether to load the newest checkpoint instead of the
+      best.
+
+  Returns:
+    The weights, on the host.
+
+  Raises:
+    ConfigError: There are none, or they do not fit the model.
+  """
+  folder = pathlib.Path(path)
+  if folder.suffix in _TORCH_SUFFIXES and folder.is_file():
+    return _load_torch(path, model, num_bands)
+  with exported.local(path) as local:
+    if exported.is_exported(local):
+      found = exported.read(local)
+      return Weights(
+        path,
+        found.variables,
+        found.config,
+        found.data,
+        "exported encoder",
+        found.train_cells,
+      )
+  if not (folder / workdir_lib.CONFIG_FILE).exists():
+    raise ConfigError(
+      f"config.init.encoder is {path!r}, which is no workdir of a run, no"
+      " folder of experiments/export.py and no file of PyTorch's"
+      f" ({', '.join(_TORCH_SUFFIXES)})"
+    )
+  config = config_lib.load_config(folder / workdir_lib.CONFIG_FILE)
+  data = data_info.load(folder)
+  mesh = sharding.create_mesh(config.model_devices)
+  state, _ = restore.restore_state(
+    config,
+    tasks.create_tasks(config, targets=data.targets),
+    folder,
+    data.image_shape,
+    mesh,
+    last=last,
+  )
+  evaluated = sharding.on_host(state.evaluated, mesh)
+  variables = {
+    "params": evaluated["params"]["model"],
+    "batch_stats": evaluated["batch_stats"],
+  }
+  return Weights(path, variables, config, data, f"step {int(state.step):,}")
+
+
+def make_start(config, task_list, data) -> Callable[[dict], dict] | None:
+  """Makes the function that replaces initial weights by `config.init`'s.
+
+  Args:
+    config: The config of a run.
+    task_list: Its tasks.
+    data: The `data_info.DataInfo` of its data set.
+
+  Returns:
+    A function from initial to starting variables of the model, for
+    `state.create_state`; None where `config.init.encoder` is "".
+
+  Raises:
+    ConfigError: The weights do not fit the config or the data; names both.
+  """
+  if not config.init.encoder:
+    return None
+  found = load(config.init.encoder, config.model, len(data.bands))
+  return start_from(found, config, task_list, data)
+
+
+def start_from(found: Weights, config, task_list, data):
+  """As `make_start`, of weights that are loaded already.
+
+  Args:
+    found: The weights.
+    config: The config of a run.
+    task_list: Its tasks.
+    data: The `data_info.DataInfo` of its data set.
+
+  Returns:
+    A function from initial to starting variables of the model.
+
+  Raises:
+    ConfigError: See `make_start`.
+  """
+  check(found, config, data)
+
+  def start(variables):
+    params = dict(variables["params"])
+    # An encoder without batch norm has none.
+    stats = dict(variables.get("batch_stats", {}))
+    encoder = found.variables["params"]["encoder"]
+    notes = []
+    if config.init.bands == "match" and found.data is not None:
+      encoder, notes = _match_bands(
+        encoder, params["encoder"], config.model, found.data.bands, data
+      )
+    params["encoder"] = _fitted(encoder, params["encoder"], found.path)
+    if "encoder" in stats:
+      stats["encoder"] = _fitted(
+        found.variables["batch_stats"]["encoder"], stats["encoder"], found.path
+      )
+    taken = [
+      task.name
+      for task in task_list
+      if _fits(found.variables["params"].get(task.name), params[task.name])
+    ]
+    for name in taken:
+      params[name] = jax.tree.map(jnp.asarray, found.variables["params"][name])
+    anew = [task.name for task in task_list if task.name not in taken]
+    heads = [f"heads taken: {', '.join(taken)}"] * bool(taken)
+    heads += [f"heads drawn: {', '.join(anew)}"] * bool(anew)
+    restore.report(
+      f"encoder of {found.path} ({found.about}); " + "; ".join(heads + notes)
+    )
+    return {**variables, "params": params, "batch_stats": stats}
+
+  return start
+
+
+def check(found: Weights, config, data) -> None:
+  """Checks that weights fit a config and its data.
+
+  Args:
+    found: The weights.
+    config: The config of a run.
+    data: The `data_info.DataInfo` of its data set.
+
+  Raises:
+    ConfigError: They do not; names what differs on both sides and the way out.
+  """
+  if found.config is None:
+    return
+  differing = [
+    key
+    for key in _MODEL_KEYS
+    if _plain(found.config.model[key]) != _plain(config.model[key])
+  ]
+  if differing:
+    flags = " ".join(
+      f"--config.model.{key}={_plain(found.config.model[key])!r}"
+      for key in differing
+    )
+    raise ConfigError(
+      f"the encoder of {found.path} is another model than config.model: "
+      + "; ".join(
+        f"{key} {_plain(found.config.model[key])!r} there,"
+        f" {_plain(config.model[key])!r} here"
+        for key in differing
+      )
+      + f". Set {flags}"
+    )
+  check_data(
+    found.data,
+    data,
+    found.path,
+    match=config.init.bands == "match",
+    any_size=config.init.any_patch_size,
+  )
+
+
+def check_data(theirs, ours, path, *, match=False, any_size=False) -> None:
+  """Checks that an encoder was trained on patches such as those of a data set.
+
+  Args:
+    theirs: The `data_info.DataInfo` of the encoder.
+    ours: That of the data set.
+    path: Where the encoder is from.
+    match: Whether bands are matched by name.
+    any_size: Whether patches may be of another size.
+
+  Raises:
+    ConfigError: Bands, scale or size differ; names both sides.
+  """
+  if theirs.image_shape[:2] != ours.image_shape[:2] and not any_size:
+    raise ConfigError(
+      f"the encoder of {path} was trained on patches of {_size(theirs)} pixels,"
+      f" those of {ours.name} have {_size(ours)}: set"
+      " config.init.any_patch_size = True if a pixel covers as much ground"
+    )
+  if theirs.bands != ours.bands and not match:
+    raise ConfigError(
+      f"the encoder of {path} was trained on the bands"
+      f" {' '.join(theirs.bands)}, {ours.name} has {' '.join(ours.bands)}: set"
+      ' config.init.bands = "match" to map them by name, or build the data with'
+      f" --bands={','.join(theirs.bands)}"
+    )
+  shared = [band for band in ours.bands if band in theirs.bands]
+  if not shared:
+    raise ConfigError(
+      f"the encoder of {path} knows none of the bands of {ours.name}: it was"
+      f" trained on {' '.join(theirs.bands)}, the data have"
+      f" {' '.join(ours.bands)}"
+    )
+  for band in shared:
+    scales = [data.scale[data.bands.index(band)] for data in (theirs, ours)]
+    if not np.allclose(*scales, rtol=1e-5):
+      raise ConfigError(
+        f"band {band} was scaled by (offset, divisor) {tuple(scales[0])} for"
+        f" the encoder of {path}, and is by {tuple(scales[1])} in {ours.name}:"
+        f" build the data with --scale={','.join(map(str, scales[0]))}"
+      )
+
+
+def _load_torch(path, model, num_bands):
+  encoder = models.create_encoder(model)
+  size = 16 * model.patch_size * 2 ** max(len(model.depths), 1)
+  shapes = jax.eval_shape(
+    encoder.init,
+    jax.random.key(0),
+    jnp.zeros((1, size, size, num_bands)),
+  )
+  try:
+    state_dict = convert.read_state_dict(path)
+    # Of the heads, the published layer is not that of this run's tasks.
+    left_out = ("head.1.",) if model.name == "core_unet" else ("head.",)
+    variables = convert.from_pytorch(
+      {
+        key: value
+        for key, value in state_dict.items()
+        if not key.startswith(left_out)
+      },
+      models.unbox(shapes),
+    )
+  except (ImportError, OSError, ValueError) as error:
+    raise ConfigError(f"config.init.encoder, {path}: {error}") from error
+  return Weights(
+    path,
+    {
+      "params": {"encoder": variables["params"]},
+      "batch_stats": {"encoder": variables.get("batch_stats", {})},
+    },
+    about="PyTorch's weights, whose bands and scale are not known",
+  )
+
+
+def _match_bands(encoder, drawn, model, theirs, data):
+  """Maps the weights of an encoder's first layers to other bands.
+
+  The axis of a parameter along which bands lie is found by its shape for more
+  bands; several pixels may be folded into it, bands varying fastest.
+  """
+  kept = {ours: theirs.index(ours) for ours in data.bands if ours in theirs}
+
+  def shapes(num_bands):
+    images = jnp.zeros((1, *data.image_shape[:2], num_bands))
+    created = models.create_encoder(model)
+    return jax.eval_shape(created.init, jax.random.key(0), images)["params"]
+
+  one = shapes(len(data.bands))
+  others = (shapes(len(data.bands) + extra) for extra in (1, 2, 3))
+  # With as many channels as the first layer has, a layer may be left out.
+  structure = jax.tree.structure(drawn)
+  two = next((t for t in others if jax.tree.structure(t) == structure), None)
+  if two is None or jax.tree.structure(encoder) != structure:
+    raise ConfigError(
+      "config.init.bands = 'match': the encoder has other layers for another"
+      " number of bands"
+    )
+
+  def match(path, old, new, a, b):
+    del path
+    axes = [i for i, n in enumerate(a.shape) if n != b.shape[i]]
+    if not axes:
+      return old
+    (axis,) = axes
+    folded = a.shape[axis] // len(data.bands)
+    old, new = (np.moveaxis(np.asarray(x), axis, 0) for x in (old, new))
+    old = old.reshape(folded, len(theirs), *old.shape[1:])
+    new = new.reshape(folded, len(data.bands), *new.shape[1:]).copy()
+    for index, band in enumerate(data.bands):
+      if band in kept:
+        new[:, index] = old[:, kept[band]]
+    new = new.reshape(-1, *new.shape[2:])
+    return jnp.asarray(np.moveaxis(new, 0, axis))
+
+  matched = jax.tree_util.tree_map_with_path(match, encoder, drawn, one, two)
+  missing = [band for band in data.bands if band not in kept]
+  unused = [band for band in theirs if band not in kept]
+  notes = [f"bands drawn: {', '.join(missing)}"] * bool(missing)
+  notes += [f"bands left out: {', '.join(unused)}"] * bool(unused)
+  return matched, notes
+
+
+def _fitted(theirs, ours, path):
+  """Their arrays in our types.
+
+  Raises:
+    ConfigError: Names or shapes differ.
+  """
+  if not _fits(theirs, ours):
+    differing = _shapes(theirs).items() ^ _shapes(ours).items()
+    raise ConfigError(
+      f"the encoder of {path} does not fit config.model; these arrays differ: "
+      + "; ".join(f"{name} {shape}" for name, shape in sorted(differing)[:6])
+    )
+  return jax.tree.map(lambda x, y: jnp.asarray(x, y.dtype), theirs, ours)
+
+
+def _fits(theirs, ours):
+  return theirs is not None and _shapes(theirs) == _shapes(ours)
+
+
+def _shapes(tree):
+  return {
+    jax.tree_util.keystr(path): leaf.shape
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+  }
+
+
+def _plain(value):
+  return tuple(value) if isinstance(value, list | tuple) else value
+
+
+def _size(data):
+  return f"{data.image_shape[0]} x {data.image_shape[1]}"

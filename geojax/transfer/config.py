@@ -1,0 +1,76 @@
+"""The configuration of a transfer: every key, its default and its meaning.
+
+A config file in `experiments/configs/` starts from `default_config()`.
+"""
+
+import ml_collections
+
+
+def default_config() -> ml_collections.ConfigDict:
+  """Returns the defaults of every key, locked."""
+  config = ml_collections.ConfigDict()
+  # The encoder: a run's workdir, a folder that experiments/export.py wrote, or
+  # a file of PyTorch's.
+  config.encoder = ""
+  # As `config.init.bands` and `.any_patch_size` of a training config.
+  config.bands = "same"
+  config.any_patch_size = False
+  # For a file of PyTorch's alone: the `model` part of a training config, such
+  # as {"size": "nano"}.
+  config.model = ml_collections.ConfigDict()
+
+  config.data = ml_collections.ConfigDict()
+  # The data set of the tasks, see a training config.
+  config.data.name = "geo_tiles/earth"
+  config.data.dir = "data"
+  config.data.batch_size = 512
+
+  # Targets of the data set, `NAME` or `NAME:pixels`, or tasks of
+  # `extensions`.
+  config.tasks = ()
+  config.extensions = ()
+  # Protocols of tasks with one answer a patch, on cached features: "knn",
+  # "ridge", "logistic"; trained: "finetune", the whole encoder, and "scratch",
+  # the same from random weights.
+  config.protocols = ("knn", "ridge", "logistic", "finetune", "scratch")
+  # Of tasks with an answer a pixel, on cached maps: "linear", a 1 x 1
+  # convolution by ridge regression; trained: "pyramid", a feature pyramid on
+  # the frozen encoder, "finetune" and "scratch", with that pyramid, and
+  # "core_unet", a CoreUnet from random weights.
+  config.pixel_protocols = ("linear", "finetune", "scratch")
+  # What encoders are compared: "pretrained" and its baselines.
+  config.encoders = (
+    *("pretrained", "random", "band_statistics", "random_convolutions"),
+  )
+
+  # Labelled train patches of each class, or of each region; 0 is all.
+  config.shots = (1, 5, 10, 25, 60, 0)
+  # "class" (a class map's is that of most pixels), "region", a bucket of
+  # latitude and longitude, or the name of a target whose classes are regions.
+  config.shots_by = "class"
+  config.region_deg = 10.0
+  # Draws of the labelled patches.
+  config.num_seeds = 5
+  # Of "logistic" and the trained protocols, which take longer.
+  config.logistic_shots = (1, 5, 10, 25, 60)
+  config.trained_shots = (60,)
+  config.pixel_shots = (60,)
+  # Neighbours of "knn".
+  config.num_neighbours = (5, 20)
+  # Patches of the train split that 0 shots read, at most, spread evenly.
+  config.max_train = 100_000
+  # Bootstrap resamples of the test places behind each interval.
+  config.num_resamples = 200
+
+  config.train = ml_collections.ConfigDict()
+  # Of the trained protocols.
+  config.train.num_steps = 300
+  config.train.batch_size = 64
+  config.train.learning_rate = 3e-3
+  # Of "finetune": as in `config.init` of a training config.
+  config.train.learning_rate_factor = 0.3
+  config.train.layer_decay = 1.0
+  config.train.weight_decay = 0.05
+  config.train.dropout = 0.0
+  config.train.flip = True
+  return config.lock()
