@@ -5,6 +5,12 @@ A config file in `experiments/configs/` starts from `default_config()`.
 
 import ml_collections
 
+from geojax.training.errors import ConfigError
+
+PROTOCOLS = ("knn", "ridge", "logistic", "finetune", "scratch")
+PIXEL_PROTOCOLS = ("linear", "pyramid", "finetune", "scratch", "core_unet")
+ENCODERS = ("pretrained", "random", "band_statistics", "random_convolutions")
+
 
 def default_config() -> ml_collections.ConfigDict:
   """Returns the defaults of every key, locked."""
@@ -74,3 +80,29 @@ def default_config() -> ml_collections.ConfigDict:
   config.train.dropout = 0.0
   config.train.flip = True
   return config.lock()
+
+
+def check_config(config) -> None:
+  """Raises the ConfigError of a config that cannot be run."""
+  if not config.encoder:
+    raise ConfigError(
+      "config.encoder is '': give a run's workdir, a folder of"
+      " experiments/export.py or a file of PyTorch's"
+    )
+  if not config.tasks:
+    raise ConfigError("config.tasks is empty; name targets of the data set")
+  for key, known in (
+    ("protocols", PROTOCOLS),
+    ("pixel_protocols", PIXEL_PROTOCOLS),
+    ("encoders", ENCODERS),
+  ):
+    if unknown := [name for name in config[key] if name not in known]:
+      raise ConfigError(
+        f"config.{key} has {', '.join(unknown)}; known are {', '.join(known)}"
+      )
+  for key in ("shots", "logistic_shots", "trained_shots", "pixel_shots"):
+    if any(number < 0 for number in config[key]):
+      raise ConfigError(f"config.{key} must hold no number below 0")
+  for key in ("num_seeds", "max_train", "num_resamples"):
+    if config[key] < 1:
+      raise ConfigError(f"config.{key} must be at least 1, got {config[key]}")

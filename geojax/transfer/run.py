@@ -9,26 +9,25 @@ import jax
 import numpy as np
 
 from geojax import files, tasks
-from geojax.evaluation import probes, reductions
 from geojax.training import config as config_lib
 from geojax.training import data_info, weights
 from geojax.training import dataset as dataset_lib
 from geojax.training import workdir as workdir_lib
 from geojax.training.errors import ConfigError
+from geojax.transfer import config as transfer_config
 from geojax.transfer import (
   draws,
   features,
   overlap,
   pixels,
   problems,
+  protocols,
 )
 from geojax.transfer import results as results_lib
 from geojax.transfer import training as training_lib
 
-PROTOCOLS = ("knn", "ridge", "logistic", "finetune", "scratch")
-PIXEL_PROTOCOLS = ("linear", "pyramid", "finetune", "scratch", "core_unet")
-ENCODERS = ("pretrained", "random", "band_statistics", "random_convolutions")
 CONSTANT = "constant"
+_PROBES = {"ridge": protocols.ridge, "logistic": protocols.logistic}
 CONFIG_FILE = "config.json"
 # Validation patches on which the penalty of a linear answer a pixel is chosen.
 _NUM_CHOOSING = 512
@@ -74,37 +73,11 @@ def run(config, workdir: pathlib.Path, report=print) -> Outcome:
     return Outcome(bench.tasks, bench.results, bench.overlap)
 
 
-def check_config(config) -> None:
-  """Raises the ConfigError of a config that cannot be run."""
-  if not config.encoder:
-    raise ConfigError(
-      "config.encoder is '': give a run's workdir, a folder of"
-      " experiments/export.py or a file of PyTorch's"
-    )
-  if not config.tasks:
-    raise ConfigError("config.tasks is empty; name targets of the data set")
-  for key, known in (
-    ("protocols", PROTOCOLS),
-    ("pixel_protocols", PIXEL_PROTOCOLS),
-    ("encoders", ENCODERS),
-  ):
-    if unknown := [name for name in config[key] if name not in known]:
-      raise ConfigError(
-        f"config.{key} has {', '.join(unknown)}; known are {', '.join(known)}"
-      )
-  for key in ("shots", "logistic_shots", "trained_shots", "pixel_shots"):
-    if any(number < 0 for number in config[key]):
-      raise ConfigError(f"config.{key} must hold no number below 0")
-  for key in ("num_seeds", "max_train", "num_resamples"):
-    if config[key] < 1:
-      raise ConfigError(f"config.{key} must be at least 1, got {config[key]}")
-
-
 class _Bench:
   """What all tasks of a transfer share."""
 
   def __init__(self, config, workdir, report):
-    check_config(config)
+    transfer_config.check_config(config)
     self.config, self.workdir, self._report = config, workdir, report
     self.dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
     self.dataset.check_splits()
@@ -234,7 +207,7 @@ class _Bench:
     config = self.config
     self._constants(problem)
     for encoder in self.encoders:
-      arrays = _Features(self.cache, encoder, problem)
+      arrays = protocols.Features(self.cache, encoder, problem)
       for protocol in config.protocols:
         if protocol in ("finetune", "scratch"):
           continue
@@ -245,7 +218,9 @@ class _Bench:
         )
         if protocol == "knn":
           for k in config.num_neighbours:
-            self._probe(problem, arrays, f"knn{k}", shots, _knn(k))
+            self._probe(
+              problem, arrays, f"knn{k}", shots, protocols.make_knn(k)
+            )
         else:
           self._probe(problem, arrays, protocol, shots, _PROBES[protocol])
     for protocol in config.protocols:
@@ -403,70 +378,3 @@ class _Bench:
     results_lib.write_draws(
       self.workdir / "draws.parquet", self.splits["train"].ids, self._drawn
     )
-
-
-class _Features:
-  """An encoder's features of the records that count for a problem."""
-
-  def __init__(self, cache, encoder, problem):
-    self.encoder, self._problem = encoder, problem
-    self._all = {
-      name: cache.features(encoder, name, split.positions)
-      for name, split in problem.splits.items()
-    }
-    self.kind = problem.task.linear.kind
-
-  def labelled(self, rows):
-    """Features and numbers of train rows."""
-    return self._all["train"][rows], self._problem.encoded("train")[rows]
-
-  def validation(self):
-    """Features and numbers of the validation records that count."""
-    known = self._problem.known("validation")
-    encoded = self._problem.encoded("validation")[known]
-    return self._all["validation"][known], encoded
-
-  def test(self):
-    """Features of all test records."""
-    return self._all["test"]
-
-  def choose(self):
-    """Function from validation outputs to a score; higher is better."""
-    truths = self.validation()[1]
-    if self.kind == "class":
-      classes = truths.argmax(axis=-1)
-      return lambda outputs: np.mean(outputs.argmax(axis=-1) == classes)
-    if self.kind == "classes":
-      precision = reductions.AveragePrecision(micro=False)
-      return lambda outputs: precision(np.concatenate([outputs, truths], -1))
-    return lambda outputs: -np.mean(np.square(outputs - truths))
-
-
-def _knn(k):
-  def fit(arrays, rows, *, shots):
-    # Of more neighbours than a class has rows, most are of other classes.
-    nearest = min(k, shots) if shots else k
-    return probes.knn(*arrays.labelled(rows), arrays.test(), k=nearest)
-
-  return fit
-
-
-def _ridge(arrays, rows, *, shots):
-  del shots
-  # By leave-one-out error: few labels come without a validation split.
-  return probes.ridge(*arrays.labelled(rows))(arrays.test())
-
-
-def _logistic(arrays, rows, *, shots):
-  # With few labels, those of validation choose C, but are not learned from.
-  solution = probes.logistic(
-    *arrays.labelled(rows),
-    *arrays.validation(),
-    choose=arrays.choose(),
-    multi_label=arrays.kind == "classes",
-    refit=not shots,
-  )
-  return solution(arrays.test())
-
-
-_PROBES = {"ridge": _ridge, "logistic": _logistic}
