@@ -16,8 +16,8 @@ train: data
 	$(BIN)/python experiments/main.py --config=experiments/configs/base.py \
 	  --workdir=runs/base
 
-# What the run's encoder is worth on the sample's land cover, with few labels.
-transfer: train
+# What that run's encoder is worth on the sample's land cover, with few labels.
+transfer: $(VENV)/ready
 	$(BIN)/python experiments/transfer.py \
 	  --config=experiments/configs/land_cover.py --workdir=runs/land_cover
 

@@ -89,9 +89,9 @@ def load(
       )
   if not (folder / workdir_lib.CONFIG_FILE).exists():
     raise ConfigError(
-      f"config.init.encoder is {path!r}, which is no workdir of a run, no"
-      " folder of experiments/export.py and no file of PyTorch's"
-      f" ({', '.join(_TORCH_SUFFIXES)})"
+      f"the encoder {path!r} is no workdir of a run, no folder of"
+      " experiments/export.py and no file of PyTorch's"
+      f" ({', '.join(_TORCH_SUFFIXES)}); `make train` leaves one in runs/base"
     )
   config = config_lib.load_config(folder / workdir_lib.CONFIG_FILE)
   data = data_info.load(folder)
