@@ -118,12 +118,12 @@ def _change(config, source, patches, split, changes):
     if not hasattr(config.source, field):
       raise ValueError(f"config {config.name} has no {field}")
   changes = dict(changes)
-  if not config.source.has_grids and (
-    changes.get("maps") or changes.get("dem")
-  ):
+  given = {k for k, v in {**changes, **patches, **split}.items() if v}
+  given |= {target.kind for target in changes.get("maps", ())}
+  if unused := [name for name in config.source.unused if name in given]:
     raise ValueError(
-      f"config {config.name} has patches without a georeference; leave out"
-      " --class_map, --value_map and --dem"
+      f"config {config.name} takes patches as they are; leave out"
+      f" --{', --'.join(unused)}"
     )
   if "maps" in changes:
     # Those of the config stay.

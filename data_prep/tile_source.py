@@ -56,6 +56,13 @@ class Scene:
     return {"image": patches}, keep, collections.Counter()
 
 
+# Of how patches are cut and what is sampled where they lie.
+OF_GRIDS = (
+  *("stride", "climate_map", "legend", "water_mask"),
+  *("class_map", "value_map", "dem"),
+)
+
+
 class Source:
   """Finds files and opens their patches; frozen dataclasses extend it.
 
@@ -65,8 +72,9 @@ class Source:
     bands: Names of the bands that images can have.
     features: Types (str, int or float) of further features, by name.
     contents: What `--source` holds, in words.
-    has_grids: Whether it is known where the pixels of patches lie, so that maps
-      can be sampled there.
+    unused: Settings of a build that change nothing for these patches, and are
+      refused. `OF_GRIDS` are those of sources which do not know where pixels
+      lie.
     makes_tiles: Whether it makes files that depend on its settings, so that a
       folder of them cannot be used with others.
   """
@@ -74,7 +82,7 @@ class Source:
   bands: ClassVar[tuple[str, ...]]
   features: ClassVar[dict[str, type]] = {}
   contents: ClassVar[str] = "tiles"
-  has_grids: ClassVar[bool] = True
+  unused: ClassVar[tuple[str, ...]] = ()
   makes_tiles: ClassVar[bool] = True
 
   def with_inputs(self, source_dir):

@@ -34,7 +34,7 @@ class Arrays(tile_source.Source):
 
   bands: ClassVar[tuple[str, ...]] = products.BANDS
   contents: ClassVar[str] = "arrays"
-  has_grids: ClassVar[bool] = False
+  unused: ClassVar[tuple[str, ...]] = tile_source.OF_GRIDS
 
   def cut_tiles(self, directory, folder, executor_map=map):
     """Finds the arrays; see `Source.cut_tiles`."""

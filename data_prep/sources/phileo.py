@@ -44,7 +44,7 @@ class PhilEO(tile_source.Source):
 
   bands: ClassVar[tuple[str, ...]] = products.BANDS
   contents: ClassVar[str] = "benchmark's arrays"
-  has_grids: ClassVar[bool] = False
+  unused: ClassVar[tuple[str, ...]] = (*tile_source.OF_GRIDS, "block_deg")
   makes_tiles: ClassVar[bool] = False
 
   target: tuple[str, ...] = ()

@@ -1,5 +1,8 @@
 """Arrays of patches and labels: merged, checked, and built to records."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -124,8 +127,21 @@ def test_no_arrays_is_an_error(tmp_path):
     source.cut_tiles(tmp_path, tmp_path)
 
 
-def test_maps_need_a_georeference(tmp_path):
+@pytest.mark.parametrize(
+  "option", ["dem=dem.tif", "class_map=cover=map.tif", "stride=64"]
+)
+def test_options_that_need_a_georeference_are_refused(tmp_path, option):
   (tmp_path / "in").mkdir()
-  for changes in ({"dem": "dem.tif"}, {"maps": ("a map",)}):
-    with pytest.raises(build.BuildError, match="patches without a georefere"):
-      build.build("arrays", tmp_path, tmp_path / "in", **changes)
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "data_prep.build", "--config=arrays"),
+      *(f"--source={tmp_path / 'in'}", f"--output={tmp_path / 'out'}"),
+      f"--{option}",
+    ],
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  name = option.split("=")[0]
+  assert f"takes patches as they are; leave out --{name}" in done.stderr
+  assert done.returncode == 1

@@ -1,13 +1,23 @@
-"""PhilEO-Bench's arrays: paired, checked, and built to records."""
+"""PhilEO-Bench's arrays: paired, and built to records."""
 
 import io
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
+from phileo_samples import (
+  CODES,
+  COUNTS,
+  build_phileo,
+  described,
+  errors_of,
+  make_arrays,
+  of_patches,
+  read,
+  run,
+  save,
+  save_all,
+)
 
 from data_prep import (
   build,
@@ -18,80 +28,6 @@ from data_prep import (
   tiles,
 )
 from data_prep.sources import phileo
-
-SIZE = 16
-CODES = [10, 20, 30, 40, 50, 60, 70, 80, 90, 95, 100]
-COUNTS = {"train": 7, "val": 3, "test": 4}
-
-
-def make_arrays(seed, count, size=SIZE):
-  """What the files of one tile and split hold, by the end of their names."""
-  rng = np.random.default_rng(seed)
-  shape = (count, size, size)
-  return {
-    "s2": rng.integers(1, 9000, (*shape, 10)).astype(np.uint16),
-    "label_roads": rng.uniform(0, 1, (*shape, 1)).astype(np.float32),
-    "label_building": rng.uniform(0, 100, (*shape, 1)),
-    "label_lc": rng.choice([0, *CODES], (*shape, 1)).astype(np.uint8),
-  }
-
-
-def save(folder, region, split, arrays):
-  folder.mkdir(parents=True, exist_ok=True)
-  for name, values in arrays.items():
-    if values is not None:
-      np.save(folder / f"{region}_{split}_{name}.npy", values)
-
-
-def save_all(folder, *regions, **changes):
-  """Saves all splits of some tiles; returns the arrays by stem."""
-  kept = {}
-  for i, region in enumerate(regions):
-    for j, (split, count) in enumerate(COUNTS.items()):
-      kept[f"{region}_{split}"] = arrays = make_arrays(9 * i + j, count)
-      for name, function in changes.items():
-        arrays[name] = function(arrays.get(name), count)
-      save(folder, region, split, arrays)
-  return kept
-
-
-def run(folder, output, *arguments, size=SIZE):
-  return subprocess.run(
-    [
-      *(sys.executable, "-m", "data_prep.build", "--config=phileo"),
-      *(f"--source={folder}", f"--output={output}", "--num_workers=0"),
-      *(f"--size={size}", *arguments),
-    ],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
-def build_phileo(folder, output, **kwargs):
-  patches = {"size": SIZE}
-  return build.build("phileo", output, folder, patches=patches, **kwargs)
-
-
-def read(output, name="phileo"):
-  """The builder, and its records by id with their split."""
-  builder = tfds.builder_from_directory(output / f"geo_tiles/{name}/1.0.0")
-  return builder, {
-    record["id"].decode(): {**record, "split": split}
-    for split in builder.info.splits
-    for record in builder.as_data_source(split)
-  }
-
-
-def described(builder, name):
-  return {t["name"]: t for t in builder.info.metadata["targets"]}[name]
-
-
-def errors_of(builder):
-  return [
-    f"{error['file']}: {error['reason']}"
-    for error in builder.info.metadata["errors"]
-  ]
 
 
 def test_the_command_builds_what_the_files_hold(tmp_path):
@@ -258,82 +194,6 @@ def test_a_region_without_a_label_leaves_it_unknown_and_is_named(tmp_path):
   assert described(builder, "region")["classes"] == ["europe"]
 
 
-def test_files_that_are_not_used_are_named(tmp_path):
-  """Whatever is wrong with a name or a pair; the others are used."""
-  folder = tmp_path / "in"
-  save_all(folder, "europe_1", "europe_2")
-  arrays = make_arrays(99, 2)
-  # No such split, a label misspelt, a label without patches.
-  np.save(folder / "japan_1_dev_s2.npy", arrays["s2"])
-  np.save(folder / "europe_1_train_labels_lc.npy", arrays["label_lc"])
-  np.save(folder / "uganda-1_5_train_label_lc.npy", arrays["label_lc"])
-  np.save(folder / "europe_1_train_label_kg.npy", arrays["label_lc"])
-  # One label missing, one of another length.
-  save(folder, "europe_3", "train", {**arrays, "label_lc": None})
-  save(
-    folder, "europe_4", "val", {**arrays, "label_lc": arrays["label_lc"][:1]}
-  )
-  # The same name twice, another type of pixels, another size.
-  save(folder / "more", "europe_1", "train", arrays)
-  save(folder, "europe_5", "train", {**arrays, "s2": arrays["s2"].astype("u1")})
-  save(folder, "europe_6", "train", {**arrays, "s2": arrays["s2"][:, 1:]})
-  # Labels of other shapes and types, and a file that was cut off.
-  wide = np.concatenate([arrays["label_roads"]] * 2, axis=-1)
-  save(folder, "europe_7", "train", {**arrays, "label_roads": wide})
-  text = np.full((2, SIZE, SIZE, 1), "road")
-  save(folder, "europe_8", "train", {**arrays, "label_roads": text})
-  save(folder, "europe_9", "train", arrays)
-  cut_off = folder / "europe_9_train_s2.npy"
-  cut_off.write_bytes(cut_off.read_bytes()[:-9])
-  (folder / "._europe_1_train_s2.npy").write_bytes(b"")
-  builder = build_phileo(folder, tmp_path / "out")
-  assert {builder.counts[split] for split in splits.SPLITS} == {
-    2 * count for count in COUNTS.values()
-  }
-  found = errors_of(builder)
-  for expected in (
-    "japan_1_dev_s2.npy: expected a name <region>_<tile>_<split>_s2.npy or",
-    "europe_1_train_labels_lc.npy: expected a name",
-    "uganda-1_5_train_label_lc.npy: there is no uganda-1_5_train_s2.npy next",
-    "europe_1_train_label_kg.npy: one of 1 files of the label kg, which becom",
-    "europe_3_train_s2.npy: there is no europe_3_train_label_lc.npy next to it",
-    "europe_4_val_s2.npy: 2 patches, but 1 labels in europe_4_val_label_lc.npy",
-    f"more/europe_1_train_s2.npy: has the name of {folder}/europe_1_train_s2",
-    "europe_5_train_s2.npy: dtype uint8, expected uint16 as in most",
-    "europe_6_train_s2.npy: shape (2, 15, 16, 10), expected [n, 16, 16, 10]",
-    "europe_7_train_label_roads.npy: shape (2, 16, 16, 2), expected [n, 16, 1",
-    "europe_8_train_label_roads.npy: dtype <U4, expected numbers",
-    "europe_9_train_s2.npy: ",
-  ):
-    assert sum(expected in error for error in found) == 1, (expected, found)
-  assert len(found) == 12
-
-
-@pytest.mark.parametrize(
-  ("name", "value", "reason"),
-  [
-    ("label_lc", 15, "15 at row 2, column 3 of patch 1, expected a code of W"),
-    ("label_lc", 255, "255 at row 2"),
-    (
-      "label_roads",
-      -1,
-      "-1 at row 2, column 3 of patch 1, expected 0 to 65504",
-    ),
-    ("label_roads", np.inf, "inf at row 2"),
-    ("label_building", 7e4, "70000 at row 2"),
-  ],
-)
-def test_a_label_that_can_not_be_one_is_an_error(tmp_path, name, value, reason):
-  save_all(tmp_path / "in", "europe_1")
-  arrays = make_arrays(99, 2)
-  arrays[name][1, 2, 3] = value
-  save(tmp_path / "in", "europe_2", "test", arrays)
-  builder = build_phileo(tmp_path / "in", tmp_path / "out")
-  (error,) = errors_of(builder)
-  assert f"europe_2_test_{name}.npy: {reason}" in error
-  assert builder.counts["test"] == COUNTS["test"]
-
-
 def test_a_split_without_data_is_left_out(tmp_path):
   kept = save_all(tmp_path / "in", "europe_1")
   kept["europe_1_val"]["s2"][:] = 0
@@ -379,14 +239,6 @@ def test_reflectance_needs_a_scale_and_nan_is_no_data(tmp_path):
   np.testing.assert_array_equal(records["europe_1_train/3"]["image"], pixels[3])
   ((offset, _), *_) = builder.info.metadata["scale"]
   assert offset == pytest.approx(0.45, abs=0.02)
-
-
-def of_patches(width):
-  def make(values, count):
-    del values
-    return np.eye(width)[np.arange(count) % width]
-
-  return make
 
 
 def test_labels_of_patches_are_one_class_or_several(tmp_path):
@@ -435,42 +287,6 @@ def test_labels_of_patches_are_one_class_or_several(tmp_path):
   assert described(builder, "lc_classification")["unknown"] == (
     pytest.approx(1 / 3)
   )
-
-
-def test_labels_of_patches_that_are_neither_are_named(tmp_path):
-  save_all(tmp_path / "in", "europe_1", label_lc_classification=of_patches(11))
-  rows = np.eye(11)[:2]
-  rows[1, 3] = 0.5
-  arrays = {**make_arrays(0, 2), "label_lc_classification": rows}
-  save(tmp_path / "in", "europe_2", "train", arrays)
-  with pytest.raises(
-    tiles.TileError,
-    match=r"europe_2_train_label_lc_classification\.npy: label 1 is not of 0",
-  ):
-    build_phileo(tmp_path / "in", tmp_path / "out")
-
-
-def test_a_folder_without_the_files_is_an_error(tmp_path):
-  (tmp_path / "in").mkdir()
-  with pytest.raises(tiles.TileError, match=r"no \*_s2\.npy of these splits"):
-    build_phileo(tmp_path / "in", tmp_path / "out")
-  arrays = make_arrays(0, 2)
-  save(tmp_path / "in", "europe_1", "train", {"s2": arrays["s2"]})
-  with pytest.raises(tiles.TileError, match="no label in it or below, none of"):
-    build_phileo(tmp_path / "in", tmp_path / "out")
-  save(tmp_path / "in", "europe_1", "train", {"label_lc": arrays["label_lc"]})
-  with pytest.raises(tiles.TileError, match=r"no file can be used: .*shape"):
-    build.build("phileo", tmp_path / "out", tmp_path / "in")
-
-
-def test_what_the_names_decide_is_no_option(tmp_path):
-  save_all(tmp_path / "in", "europe_1")
-  with pytest.raises(build.BuildError, match="leave out --test"):
-    build_phileo(tmp_path / "in", tmp_path / "out", split={"test": 0.3})
-  with pytest.raises(build.BuildError, match="phileo has no split"):
-    build_phileo(tmp_path / "in", tmp_path / "out", source={"split": "place"})
-  with pytest.raises(build.BuildError, match="without a georeference"):
-    build_phileo(tmp_path / "in", tmp_path / "out", dem="dem.tif")
 
 
 def test_a_splits_file_chooses_patches(tmp_path):
