@@ -32,12 +32,7 @@ def embed_tiles(encoder, inputs, path, *, stride=None, dtype="float32"):
   Raises:
     ConfigError: The encoder's patches are not cut from a known kind of tiles.
   """
-  try:
-    config = unseen.whole_tile_config(
-      encoder.data.name, encoder.data.settings, stride
-    )
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
+  config = tile_predictions.tile_config(encoder, stride)
   path.parent.mkdir(parents=True, exist_ok=True)
   errors, number = [], 0
   made = path.with_name(f"{path.stem}_tiles")

@@ -13,7 +13,12 @@ from geojax.training import exported, weights
 from geojax.training.errors import ConfigError, DatasetError
 from geojax.transfer import overlap
 
-CARD, TORCH = "README.md", "pytorch_model.safetensors"
+CARD, NEW_CARD = "README.md", "README_new.md"
+TORCH = "pytorch_model.safetensors"
+# Metres a pixel of data sets by their config.
+_PIXEL_M = dict.fromkeys(
+  ("sentinel2", "bigearthnet", "major_tom", "phileo"), 10.0
+)
 # Central wavelengths of Sentinel-2's bands (those of 2A), and of red, green and
 # blue as a picture shows them.
 _WAVELENGTHS_NM = {
@@ -53,7 +58,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
     "geojax": __version__,
     "step": found.about,
     "wavelengths_nm": [_WAVELENGTHS_NM.get(band) for band in data.bands],
-    "pixel_m": data.settings.get("pixel_m"),
+    "pixel_m": _pixel_m(data),
     "splits_sha256": data.splits_sha256,
     "calibration": {"temperature": config.mixture.temperature}
     if config.loss.coords == "mvmf" and "coords" in config.tasks
@@ -71,9 +76,23 @@ def write(workdir, folder, *, last: bool = False) -> None:
   )
   has_torch = _write_torch(found.variables, folder / TORCH)
   figures = _read_figures(pathlib.Path(workdir))
-  files.write_text(
-    folder / CARD, model_card(folder.name, found, figures, has_torch)
-  )
+  _write_card(folder, model_card(folder.name, found, figures, has_torch))
+
+
+def _pixel_m(data):
+  """Metres a pixel, or None where they are not known or not the same."""
+  settings = data.settings
+  config = settings.get("base") or data.name.split("/")[-1]
+  return _PIXEL_M.get(config) or settings.get("source", {}).get("pixel_m")
+
+
+def _write_card(folder, text):
+  """Writes the card; one that was completed by hand stays."""
+  path = folder / CARD
+  if path.exists() and path.read_text() != text:
+    path = folder / NEW_CARD
+    print(f"{folder / CARD} stays as it is; the new model card is {path}")
+  files.write_text(path, text)
 
 
 def _write_torch(variables, path):

@@ -11,7 +11,6 @@ import tqdm
 from data_prep import climate_maps, tile_patches, tile_writer, tiles, unseen
 from experiments import tile_predictions
 from geojax import cell_regions, climate, encodings, files, predict, sphere
-from geojax.training.errors import ConfigError
 from geojax.views import patches, tile_plots
 
 JSON, PICTURE, ZONES = "prediction.json", "prediction.png", "climate_zones.tif"
@@ -38,12 +37,7 @@ def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
   Raises:
     ConfigError: The run's patches are not cut from a known kind of tiles.
   """
-  try:
-    config = unseen.whole_tile_config(
-      predictor.data.name, predictor.data.settings, stride
-    )
-  except ValueError as error:
-    raise ConfigError(str(error)) from error
+  config = tile_predictions.tile_config(predictor, stride)
   written, errors, taken = {}, [], set()
   with (
     tqdm.tqdm(total=len(inputs), unit="tile", disable=None) as tile_bar,

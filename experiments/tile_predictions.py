@@ -6,8 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from data_prep import tile_patches, tiles
+from data_prep import tile_patches, tiles, unseen
 from geojax import cell_regions, predict, sphere
+from geojax.training.errors import ConfigError
 
 # Cells of a tile's map: 7,800 km^2 each, 88 km wide.
 NUM_CELLS = 2**16
@@ -160,6 +161,26 @@ def predict_tile(
     ),
     picture=painter.picture,
   )
+
+
+def tile_config(predictor, stride=None):
+  """Restores how the run's patches are cut, for all patches of tiles.
+
+  Args:
+    predictor: A `geojax.predict.Predictor`.
+    stride: Pixels from one patch to the next, None for a patch's size.
+
+  Returns:
+    A `configs.GeoTilesConfig`.
+
+  Raises:
+    ConfigError: The run's patches are not cut from a known kind of tiles.
+  """
+  data = predictor.data
+  try:
+    return unseen.whole_tile_config(data.name, data.settings, stride)
+  except ValueError as error:
+    raise ConfigError(str(error)) from error
 
 
 def read_batches(

@@ -40,6 +40,8 @@ def write(results, config, task_list, overlap: str, workdir) -> str:
     if means:
       tables.append(_table(task.name, words, means, config.encoder))
       panels += _panels(task.name, words, means, config.encoder)
+  if not tables:
+    return "no results: config.protocols or config.shots ask for none"
   figure = shots.curves(panels)
   figure.savefig(workdir / "shots.png", dpi=110)
   picture = io.BytesIO()

@@ -39,6 +39,7 @@ _PIXELS_PER_BATCH = 2**18
 # Scaled values are of the order of 1: patches of which a band's median is as
 # far off as this are in other units.
 _LARGEST_MEDIAN = 100.0
+_PIXELS_CHECKED = 4096
 
 
 class Predictor:
@@ -224,13 +225,15 @@ class Predictor:
     return patches
 
   def _check_units(self, patches):
-    some = patches[:: -(-len(patches) // 64)].reshape(-1, patches.shape[-1])
-    medians = np.nanmedian(some.astype(np.float64), axis=0)
+    pixels = patches.reshape(-1, patches.shape[-1])
+    some = pixels[:: -(-len(pixels) // _PIXELS_CHECKED)].astype(np.float64)
     data = self.data
-    scaled = (medians - data.offset) / data.divisor
-    for band, median, off in zip(data.bands, medians, scaled, strict=True):
-      if abs(off) > _LARGEST_MEDIAN:
-        offset, divisor = data.scale[data.bands.index(band)]
+    for band, values, (offset, divisor) in zip(
+      data.bands, some.T, data.scale, strict=True
+    ):
+      values = values[np.isfinite(values)]
+      median = np.median(values) if len(values) else offset
+      if abs(median - offset) > _LARGEST_MEDIAN * divisor:
         raise ValueError(
           f"band {band} has the median {median:g}, but was trained on values"
           f" of about {offset:g} to {offset + divisor:g}: patches must be in"

@@ -16,6 +16,7 @@ from geojax.tasks.task import (
   compare,
   example_losses,
   label_names,
+  tabulate,
 )
 
 __all__ = [
@@ -36,4 +37,5 @@ __all__ = [
   "load_extensions",
   "one_class",
   "register",
+  "tabulate",
 ]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from geojax import encodings, losses
 from geojax.evaluation.metrics import Metric
@@ -147,6 +148,22 @@ def compare(tasks, batch, answers) -> Columns:
     xp = any_row.__array_namespace__()
     columns["is_land"] = xp.ones(len(any_row), bool)
   return columns
+
+
+def tabulate(task, labels, outputs) -> Columns:
+  """Decodes outputs of a task and compares them with labels.
+
+  Args:
+    task: The task.
+    labels: Labels by name, NumPy arrays `[count, ...]`.
+    outputs: Outputs of the task's head for the same examples.
+
+  Returns:
+    A table of NumPy arrays, see `compare`.
+  """
+  answers = {k: np.asarray(v) for k, v in task.decode(outputs).items()}
+  table = compare([task], labels, answers)
+  return {name: np.asarray(value) for name, value in table.items()}
 
 
 def label_names(tasks, available) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ Read without Orbax, Grain, TFDS or the data set.
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import os
 import pathlib
@@ -85,7 +86,6 @@ def write(exported: Exported, folder: pathlib.Path) -> None:
     folder: Where; made if it is not there.
   """
   folder.mkdir(parents=True, exist_ok=True)
-  (folder / CONFIG_FILE).unlink(missing_ok=True)
   arrays = {
     "/".join(path): np.ascontiguousarray(value)
     for path, value in traverse_util.flatten_dict(exported.variables).items()
@@ -96,9 +96,12 @@ def write(exported: Exported, folder: pathlib.Path) -> None:
     safetensors.save_file(arrays, temporary, {"format": "geojax"})
     # Made for its owner alone, and meant to be handed over.
     temporary.chmod(0o644)
+    digest = _sha256(temporary)
   config, data = exported.config.to_dict(), data_info.to_dict(exported.data)
   described = {
     "format": _FORMAT,
+    # Detects weights without the config that was written after them.
+    "weights_sha256": digest,
     **{name: config[name] for name in ("tasks", "extensions", *_PARTS)},
     "bands": data.pop("bands"),
     "scale": data.pop("scale"),
@@ -107,7 +110,6 @@ def write(exported: Exported, folder: pathlib.Path) -> None:
     "data": data,
     **exported.about,
   }
-  # Last, so that a folder with a config is whole.
   files.write_text(folder / CONFIG_FILE, json.dumps(described, indent=2) + "\n")
 
 
@@ -121,7 +123,7 @@ def read(folder: pathlib.Path) -> Exported:
     The encoder.
 
   Raises:
-    ConfigError: A file is missing or damaged, or of a newer format.
+    ConfigError: A file is missing or damaged, or of another format.
   """
   paths = [folder / name for name in (CONFIG_FILE, WEIGHTS_FILE)]
   for path in paths:
@@ -130,17 +132,18 @@ def read(folder: pathlib.Path) -> Exported:
         f"{path} does not exist: {folder} is no folder that"
         " experiments/export.py wrote"
       )
-  try:
-    described = json.loads(paths[0].read_text())
-    arrays = safetensors.load_file(paths[1])
-  except Exception as error:
+  described = json.loads(paths[0].read_text())
+  if (found := described.pop("format", None)) != _FORMAT:
     raise ConfigError(
-      f"{folder} is damaged, export it again: {error}"
-    ) from error
-  if described.pop("format") != _FORMAT:
-    raise ConfigError(
-      f"{paths[0]} is of a newer format than {_FORMAT}; update geojax"
+      f"{paths[0]} is of format {found}, expected {_FORMAT}: another version of"
+      " geojax wrote it, or another program"
     )
+  if _sha256(paths[1]) != described.pop("weights_sha256"):
+    raise ConfigError(
+      f"{paths[1]} is not the file that {paths[0]} describes: it is damaged, or"
+      " an export was interrupted; export it again"
+    )
+  arrays = safetensors.load_file(paths[1])
   parts = {
     name: described.pop(name) for name in ("tasks", "extensions", *_PARTS)
   }
@@ -168,3 +171,8 @@ def read(folder: pathlib.Path) -> Exported:
     about=described,
     train_cells=train_cells,
   )
+
+
+def _sha256(path):
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()

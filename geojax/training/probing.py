@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from geojax import tasks
+from geojax import models, tasks
 from geojax.evaluation import metrics, probes
 from geojax.training import compilation, pipeline, sharding
 from geojax.training import config as config_lib
@@ -12,7 +12,6 @@ from geojax.training import step as step_lib
 # Train and validation patches at most, spread evenly: few enough to take a few
 # percent of the time between two evaluations.
 _NUM_PATCHES = 2048
-PREFIX = "probe_"
 
 
 def create_tasks(config, targets) -> tuple[tasks.Task, ...]:
@@ -29,8 +28,11 @@ def create_tasks(config, targets) -> tuple[tasks.Task, ...]:
   run.tasks, run.extensions = tuple(config.probes), tuple(config.extensions)
   task_list = tasks.create_tasks(run, targets=targets)
   for task in task_list:
-    if task.linear is None or any(task.on_request):
-      raise ValueError(f"{task.name!r} has no answer a patch that is linear")
+    if task.linear is None or models.reads_maps(task.head):
+      raise ValueError(
+        f"{task.name!r} is not a task of one answer a patch that a linear model"
+        " gives"
+      )
   return task_list
 
 
@@ -88,15 +90,10 @@ def make_probes(config, dataset, mesh):
       known = np.asarray(task.counts(labels["train"]))
       targets = np.asarray(task.target(labels["train"]))[known]
       solution = probes.ridge(train[known], task.linear.encode(targets))
-      answers = task.decode(
-        task.linear.outputs(np.float32(solution(validation)))
-      )
-      table = tasks.compare(
-        [task], labels["validation"], jax.tree.map(np.asarray, answers)
-      )
-      table = {name: np.asarray(value) for name, value in table.items()}
+      outputs = task.linear.outputs(np.float32(solution(validation)))
+      table = tasks.tabulate(task, labels["validation"], outputs)
       values = metrics.summarize(table, task.metrics)
-      found |= {f"{PREFIX}{name}": value for name, value in values.items()}
+      found |= {f"probe_{name}": value for name, value in values.items()}
     return found
 
   return probe

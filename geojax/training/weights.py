@@ -44,7 +44,8 @@ class Weights:
     config: The config that they were trained by; None of PyTorch's.
     data: What they were trained on; None of PyTorch's.
     about: What they are, in words.
-    train_cells: See `exported.Exported`.
+    data_dir: Folder of the data set that a run was trained on; "" of others.
+    train_cells: Of an exported encoder, see `exported.Exported`.
   """
 
   path: str
@@ -52,6 +53,7 @@ class Weights:
   config: ml_collections.ConfigDict | None = None
   data: data_info.DataInfo | None = None
   about: str = ""
+  data_dir: str = ""
   train_cells: np.ndarray | None = None
 
 
@@ -84,8 +86,8 @@ def load(
         found.variables,
         found.config,
         found.data,
-        "exported encoder",
-        found.train_cells,
+        about="exported encoder",
+        train_cells=found.train_cells,
       )
   if not (folder / workdir_lib.CONFIG_FILE).exists():
     raise ConfigError(
@@ -109,7 +111,14 @@ def load(
     "params": evaluated["params"]["model"],
     "batch_stats": evaluated["batch_stats"],
   }
-  return Weights(path, variables, config, data, f"step {int(state.step):,}")
+  return Weights(
+    path,
+    variables,
+    config,
+    data,
+    about=f"step {int(state.step):,}",
+    data_dir=config.data.dir,
+  )
 
 
 def make_start(config, task_list, data) -> Callable[[dict], dict] | None:
@@ -133,7 +142,9 @@ def make_start(config, task_list, data) -> Callable[[dict], dict] | None:
   return start_from(found, config, task_list, data)
 
 
-def start_from(found: Weights, config, task_list, data):
+def start_from(
+  found: Weights, config, task_list, data, *, keys: str = "config.init."
+):
   """As `make_start`, of weights that are loaded already.
 
   Args:
@@ -141,6 +152,7 @@ def start_from(found: Weights, config, task_list, data):
     config: The config of a run.
     task_list: Its tasks.
     data: The `data_info.DataInfo` of its data set.
+    keys: What the keys of `config.init` are called where the user sets them.
 
   Returns:
     A function from initial to starting variables of the model.
@@ -148,7 +160,7 @@ def start_from(found: Weights, config, task_list, data):
   Raises:
     ConfigError: See `make_start`.
   """
-  check(found, config, data)
+  _check(found, config, data, keys)
 
   def start(variables):
     params = dict(variables["params"])
@@ -176,24 +188,15 @@ def start_from(found: Weights, config, task_list, data):
     heads = [f"heads taken: {', '.join(taken)}"] * bool(taken)
     heads += [f"heads drawn: {', '.join(anew)}"] * bool(anew)
     restore.report(
-      f"encoder of {found.path} ({found.about}); " + "; ".join(heads + notes)
+      "; ".join([f"encoder of {found.path} ({found.about})", *heads, *notes])
     )
     return {**variables, "params": params, "batch_stats": stats}
 
   return start
 
 
-def check(found: Weights, config, data) -> None:
-  """Checks that weights fit a config and its data.
-
-  Args:
-    found: The weights.
-    config: The config of a run.
-    data: The `data_info.DataInfo` of its data set.
-
-  Raises:
-    ConfigError: They do not; names what differs on both sides and the way out.
-  """
+def _check(found, config, data, keys):
+  """Raises the ConfigError of weights that do not fit a config or its data."""
   if found.config is None:
     return
   differing = [
@@ -215,39 +218,24 @@ def check(found: Weights, config, data) -> None:
       )
       + f". Set {flags}"
     )
-  check_data(
-    found.data,
-    data,
-    found.path,
-    match=config.init.bands == "match",
-    any_size=config.init.any_patch_size,
-  )
+  _check_data(found, config.init, data, keys)
 
 
-def check_data(theirs, ours, path, *, match=False, any_size=False) -> None:
-  """Checks that an encoder was trained on patches such as those of a data set.
-
-  Args:
-    theirs: The `data_info.DataInfo` of the encoder.
-    ours: That of the data set.
-    path: Where the encoder is from.
-    match: Whether bands are matched by name.
-    any_size: Whether patches may be of another size.
-
-  Raises:
-    ConfigError: Bands, scale or size differ; names both sides.
-  """
-  if theirs.image_shape[:2] != ours.image_shape[:2] and not any_size:
+def _check_data(found, options, ours, keys):
+  """Raises the ConfigError of an encoder that was trained on other patches."""
+  theirs, path = found.data, found.path
+  is_other_size = theirs.image_shape[:2] != ours.image_shape[:2]
+  if is_other_size and not options.any_patch_size:
     raise ConfigError(
       f"the encoder of {path} was trained on patches of {_size(theirs)} pixels,"
       f" those of {ours.name} have {_size(ours)}: set"
-      " config.init.any_patch_size = True if a pixel covers as much ground"
+      f" {keys}any_patch_size = True if a pixel covers as much ground"
     )
-  if theirs.bands != ours.bands and not match:
+  if theirs.bands != ours.bands and options.bands != "match":
     raise ConfigError(
       f"the encoder of {path} was trained on the bands"
       f" {' '.join(theirs.bands)}, {ours.name} has {' '.join(ours.bands)}: set"
-      ' config.init.bands = "match" to map them by name, or build the data with'
+      f' {keys}bands = "match" to map them by name, or build the data with'
       f" --bands={','.join(theirs.bands)}"
     )
   shared = [band for band in ours.bands if band in theirs.bands]
@@ -288,7 +276,7 @@ def _load_torch(path, model, num_bands):
       models.unbox(shapes),
     )
   except (ImportError, OSError, ValueError) as error:
-    raise ConfigError(f"config.init.encoder, {path}: {error}") from error
+    raise ConfigError(f"the encoder {path}: {error}") from error
   return Weights(
     path,
     {

@@ -5,6 +5,7 @@ A config file in `experiments/configs/` starts from `default_config()`.
 
 import ml_collections
 
+from geojax.training import config as training_config
 from geojax.training.errors import ConfigError
 
 PROTOCOLS = ("knn", "ridge", "logistic", "finetune", "scratch")
@@ -21,9 +22,9 @@ def default_config() -> ml_collections.ConfigDict:
   # As `config.init.bands` and `.any_patch_size` of a training config.
   config.bands = "same"
   config.any_patch_size = False
-  # For a file of PyTorch's alone: the `model` part of a training config, such
-  # as {"size": "nano"}.
-  config.model = ml_collections.ConfigDict()
+  # The model of PyTorch's weights, as `config.model` of a training config; not
+  # used for other encoders, whose model is known.
+  config.model = training_config.default_config().model
 
   config.data = ml_collections.ConfigDict()
   # The data set of the tasks, see a training config.
@@ -36,13 +37,14 @@ def default_config() -> ml_collections.ConfigDict:
   config.tasks = ()
   config.extensions = ()
   # Protocols of tasks with one answer a patch, on cached features: "knn",
-  # "ridge", "logistic"; trained: "finetune", the whole encoder, and "scratch",
-  # the same from random weights.
+  # "ridge", "logistic" (not of numbers); trained: "finetune", the whole
+  # encoder, and "scratch", the same from random weights.
   config.protocols = ("knn", "ridge", "logistic", "finetune", "scratch")
-  # Of tasks with an answer a pixel, on cached maps: "linear", a 1 x 1
-  # convolution by ridge regression; trained: "pyramid", a feature pyramid on
-  # the frozen encoder, "finetune" and "scratch", with that pyramid, and
-  # "core_unet", a CoreUnet from random weights.
+  # Of tasks with an answer a pixel: "linear", a 1 x 1 convolution by ridge
+  # regression, on cached maps of the encoder and of random weights; trained:
+  # "pyramid", a feature pyramid on the frozen encoder, "finetune" and
+  # "scratch", with that pyramid, and "core_unet", a CoreUnet from random
+  # weights.
   config.pixel_protocols = ("linear", "finetune", "scratch")
   # What encoders are compared: "pretrained" and its baselines.
   config.encoders = (
@@ -51,8 +53,9 @@ def default_config() -> ml_collections.ConfigDict:
 
   # Labelled train patches of each class, or of each region; 0 is all.
   config.shots = (1, 5, 10, 25, 60, 0)
-  # "class" (a class map's is that of most pixels), "region", a bucket of
-  # latitude and longitude, or the name of a target whose classes are regions.
+  # "class" (a class map's is that of most pixels; numbers have one, all),
+  # "region", a bucket of latitude and longitude, or the name of a target whose
+  # classes are regions.
   config.shots_by = "class"
   config.region_deg = 10.0
   # Draws of the labelled patches.
@@ -100,6 +103,8 @@ def check_config(config) -> None:
       raise ConfigError(
         f"config.{key} has {', '.join(unknown)}; known are {', '.join(known)}"
       )
+  if not config.shots:
+    raise ConfigError("config.shots is empty; give numbers, 0 for all labels")
   for key in ("shots", "logistic_shots", "trained_shots", "pixel_shots"):
     if any(number < 0 for number in config[key]):
       raise ConfigError(f"config.{key} must hold no number below 0")

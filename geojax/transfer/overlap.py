@@ -46,14 +46,14 @@ def measure(found, dataset, splits) -> dict:
   described = {"encoder_splits_sha256": theirs, "data_splits_sha256": ours}
   if ours and ours == theirs:
     return {**described, "share": 0.0}
-  if "coords" not in splits["test"].labels:
+  labels = splits["test"].labels
+  test = _cells(labels) if "coords" in labels else ()
+  if not len(test):
     return {**described, "share": None, "why": "the test places are not known"}
   cells, why = _cells_of(found)
   if cells is None:
     return {**described, "share": None, "why": why}
-  test = _cells(splits["test"].labels)
-  share = float(np.isin(test, cells).mean()) if len(test) else 0.0
-  return {**described, "share": share}
+  return {**described, "share": float(np.isin(test, cells).mean())}
 
 
 def describe(found: dict) -> str:
@@ -75,12 +75,10 @@ def _cells_of(found):
   """Cells of an encoder's train patches, or None and the reason."""
   if found.data is None:
     return None, "of PyTorch's weights no place is known"
-  if found.train_cells is not None or "exported" in found.about:
+  if not found.data_dir:
     return found.train_cells, "the encoder was exported without its places"
   try:
-    dataset = dataset_lib.open_dataset(
-      found.config.data.dir, found.config.data.name
-    )
+    dataset = dataset_lib.open_dataset(found.data_dir, found.data.name)
   except DatasetError:
     return None, f"its data set, {found.data.name}, is not on disk"
   return train_cells(dataset), "its data set has no places"

@@ -102,10 +102,10 @@ class Problem:
     """The `id`s of train records."""
     return self.splits["train"].ids[rows]
 
-  @functools.cache  # noqa: B019
-  def _resamples(self, split):
-    labels = self.splits[split].labels
-    number = len(self.splits[split].ids)
+  @functools.cached_property
+  def _resamples(self):
+    labels = self.splits["test"].labels
+    number = len(self.splits["test"].ids)
     places = np.full((number, 3), np.nan)
     if "coords" in labels:
       known = encodings.known_rows(labels)["coords"]
@@ -114,28 +114,24 @@ class Problem:
       )
     return intervals.draw(places, num_resamples=self._num_resamples)
 
-  def score(self, split, answers) -> dict[str, tuple[float, float, float]]:
-    """Metrics of answers, with their intervals.
+  def score(self, numbers) -> dict[str, tuple[float, float, float]]:
+    """As `score_table`, of the numbers predicted for test, see `encoded`."""
+    outputs = self.task.linear.outputs(numbers)
+    labels = self.splits["test"].labels
+    return self.score_table(tasks.tabulate(self.task, labels, outputs))
+
+  def score_table(self, table) -> dict[str, tuple[float, float, float]]:
+    """Metrics of a table of the test split, with their intervals.
 
     Args:
-      split: Name of a split.
-      answers: Columns as `tasks.Task.decode` returns them.
+      table: See `tasks.tabulate`.
 
     Returns:
       Value and both ends of the 95 % interval by name of the metric, without
       the name of the task.
     """
-    answers = {name: np.asarray(value) for name, value in answers.items()}
-    table = tasks.compare([self.task], self.splits[split].labels, answers)
-    table = {name: np.asarray(value) for name, value in table.items()}
-    return self.score_table(split, table)
-
-  def score_table(self, split, table):
-    """As `score`, of a table of the split."""
     values = metrics.summarize(table, self.task.metrics)
-    ranges = metrics.with_intervals(
-      table, self.task.metrics, self._resamples(split)
-    )
+    ranges = metrics.with_intervals(table, self.task.metrics, self._resamples)
     nothing = [float("nan")] * 2
     return {
       name.removeprefix(f"{self.task.name}_"): (

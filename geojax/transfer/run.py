@@ -29,8 +29,6 @@ from geojax.transfer import training as training_lib
 CONSTANT = "constant"
 _PROBES = {"ridge": protocols.ridge, "logistic": protocols.logistic}
 CONFIG_FILE = "config.json"
-# Validation patches on which the penalty of a linear answer a pixel is chosen.
-_NUM_CHOOSING = 512
 
 
 class Outcome(NamedTuple):
@@ -83,7 +81,7 @@ class _Bench:
     self.dataset.check_splits()
     problems.check_shots_by(config.shots_by, self.dataset.targets)
     self.data = data_info.describe(config.data.name, self.dataset)
-    self.encoder, self._start = self._load_encoder()
+    self.encoder = self._load_encoder()
     self.tasks = self._create_tasks()
     self.encoders = [self._make(name) for name in config.encoders]
     workdir.mkdir(parents=True, exist_ok=True)
@@ -113,10 +111,10 @@ class _Bench:
     run.model.update(config.model)
     self.loaded = weights.load(config.encoder, run.model, len(self.data.bands))
     if self.loaded.config is not None:
-      if config.model:
+      if config.model != transfer_config.default_config().model:
         raise ConfigError(
-          "config.model is for files of PyTorch's; that of"
-          f" {config.encoder} is known"
+          "config.model is not used where the encoder's own is known, as of"
+          f" {config.encoder}; leave it at its defaults"
         )
       run.model.update(self.loaded.config.model)
       run.extensions = tuple(self.loaded.config.extensions)
@@ -124,13 +122,13 @@ class _Bench:
     run.init.bands = config.bands
     run.init.any_patch_size = config.any_patch_size
     tasks.load_extensions((*run.extensions, *config.extensions))
-    start = weights.start_from(self.loaded, run, (), self.data)
+    start = weights.start_from(self.loaded, run, (), self.data, keys="config.")
     self._random = features.random_encoder(run, self.dataset)
     variables = start(self._random.variables)
     found = features.Encoder(
       config.encoder, run, jax.device_get(variables), self.dataset
     )
-    return found, start
+    return found
 
   def _create_tasks(self):
     run = config_lib.default_config()
@@ -162,7 +160,7 @@ class _Bench:
     ours = {
       "encoder": [self.config.encoder, self.encoder.key()],
       "data": [
-        self.config.data.name,
+        data_info.to_dict(self.data),
         *(self.dataset.origin(split) for split in problems.SPLITS),
       ],
       **{
@@ -270,23 +268,20 @@ class _Bench:
 
   def _constants(self, problem):
     """The best answer that ignores the patch."""
-    linear = problem.task.linear
 
     def answer(rows, *_):
       mean = problem.encoded("train")[rows].mean(axis=0)
       count = len(problem.splits["test"].ids)
       numbers = np.broadcast_to(mean, (count, len(mean)))
-      return problem.score("test", problem.task.decode(linear.outputs(numbers)))
+      return problem.score(numbers)
 
     self._each(problem, CONSTANT, CONSTANT, self.config.shots, answer)
 
   def _probe(self, problem, arrays, protocol, shots, fit):
-    task = problem.task
 
     def answer(rows, number, seed):
       del seed
-      outputs = fit(arrays, rows, shots=number)
-      return problem.score("test", task.decode(task.linear.outputs(outputs)))
+      return problem.score(fit(arrays, rows, shots=number))
 
     self._each(problem, arrays.encoder.name, protocol, shots, answer)
 
@@ -322,54 +317,20 @@ class _Bench:
         {label: split.labels[label][rows] for label in names},
         seed,
       )
-      return problem.score_table("test", trainer.predict(variables, "test"))
+      return problem.score_table(trainer.predict(variables, "test"))
 
     self._each(problem, encoder, protocol, shots, answer)
 
   def _linear_pixels(self, problem, encoder):
-    task, splits = problem.task, self.splits
-    size = self.dataset.image_shape[:2]
-    train, test = (
-      self.cache.maps(encoder, name, splits[name].positions)
-      for name in ("train", "test")
-    )
-    validation = splits["validation"]
-    step = -(-len(validation.ids) // _NUM_CHOOSING)
-    chosen = [
-      m[::step]
-      for m in self.cache.maps(encoder, "validation", validation.positions)
-    ]
-    chosen_labels = {k: v[::step] for k, v in validation.labels.items()}
-    best = next(m for m in task.metrics if m.name == task.best_metric)
-
-    def choose(numbers):
-      answers = {
-        name: np.asarray(value)
-        for name, value in task.decode(task.linear.outputs(numbers)).items()
-      }
-      table = tasks.compare([task], chosen_labels, answers)
-      table = {name: np.asarray(value) for name, value in table.items()}
-      values, _ = best.read(table)
-      value = best.reduction(values)
-      return value if best.higher_is_better else -value
+    linear = None
 
     def answer(rows, *_):
-      labels = {k: v[rows] for k, v in splits["train"].labels.items()}
-
-      def targets(part):
-        found = np.asarray(task.target({k: v[part] for k, v in labels.items()}))
-        numbers = task.linear.encode(found)
-        known = np.isfinite(numbers).all(axis=-1)
-        if task.linear.kind == "class":
-          known &= numbers.any(axis=-1)
-        return numbers, known
-
-      solved = pixels.fit(
-        [m[rows] for m in train], targets, size, chosen, choose
-      )
-      return problem.score(
-        "test", task.decode(task.linear.outputs(solved(test)))
-      )
+      nonlocal linear
+      if linear is None:
+        linear = pixels.make_linear(
+          problem, self.cache, encoder, self.dataset.image_shape[:2]
+        )
+      return problem.score_table(linear(rows))
 
     self._each(problem, encoder.name, "linear", self.config.pixel_shots, answer)
 

@@ -7,6 +7,7 @@ from geojax.training import compilation, evaluate, pipeline, sharding
 from geojax.training import config as config_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
+from geojax.training.errors import ConfigError
 
 # From random weights, not from the encoder's.
 SCRATCH = ("scratch", "core_unet")
@@ -59,7 +60,16 @@ class Trainer:
       task: The task.
       dataset: A `dataset.Dataset`.
       start: See `state.create_state`.
+
+    Raises:
+      ConfigError: The encoder does not take patches of this size.
     """
+    try:
+      state_lib.state_shapes(
+        run_config, [task], image_shape=dataset.image_shape
+      )
+    except ValueError as error:
+      raise ConfigError(f"{run_config.model.name}: {error}") from error
     self._config, self._task = run_config, task
     self._dataset, self._start = dataset, start
     self._mesh = sharding.create_mesh(1)

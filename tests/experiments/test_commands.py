@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import tiny_encoder
+from command_runs import run
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
@@ -19,20 +20,8 @@ _SMALL = (
 )
 
 
-def _run(script, *arguments):
-  environment = {**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""}
-  return subprocess.run(
-    [sys.executable, f"experiments/{script}", *arguments],
-    cwd=_ROOT,
-    env=environment,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
 def _main(workdir, *arguments):
-  return _run(
+  return run(
     "main.py",
     "--config=experiments/configs/base.py",
     f"--workdir={workdir}",
@@ -100,7 +89,7 @@ def test_evaluating_again_gives_the_same_metrics(trained):
   workdir, *_ = trained
   path = workdir / "eval/test/metrics.json"
   before = json.loads(path.read_text())
-  done = _run("evaluate.py", f"--workdir={workdir}", "--split=test")
+  done = run("evaluate.py", f"--workdir={workdir}", "--split=test")
   assert done.returncode == 0, done.stderr
   assert json.loads(path.read_text()) == before
 
@@ -129,7 +118,7 @@ app.run(evaluate.main)
 def test_each_split_has_a_report_of_its_own(trained):
   workdir, *_ = trained
   report = (workdir / "report.html").read_bytes()
-  done = _run("evaluate.py", f"--workdir={workdir}", "--split=validation")
+  done = run("evaluate.py", f"--workdir={workdir}", "--split=validation")
   assert done.returncode == 0, done.stderr
   assert (workdir / "report.html").read_bytes() == report
   of_validation = (workdir / "report_validation.html").read_text()

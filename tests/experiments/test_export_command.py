@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import tiny_encoder
+from command_runs import ROOT, run
 
 import geojax
 from data_prep import grids, products, tile_writer
@@ -21,7 +21,6 @@ from geojax.training import config as config_lib
 from geojax.training import exported, loop
 from geojax.training.errors import ConfigError
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _NAME = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
 
 
@@ -50,16 +49,8 @@ def trained(smoke, tmp_path_factory):
 def folder(trained, tmp_path_factory):
   """What the command writes, and what it prints."""
   output = tmp_path_factory.mktemp("encoders") / "small"
-  done = subprocess.run(
-    [
-      *(sys.executable, "experiments/export.py", f"--workdir={trained}"),
-      *(f"--output={output}", "--check"),
-    ],
-    cwd=_ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  done = run(
+    "export.py", f"--workdir={trained}", f"--output={output}", "--check"
   )
   assert done.returncode == 0, done.stderr
   assert "equal the run's within" in done.stdout
@@ -121,7 +112,7 @@ print(encoder.predict(patches).climate_probs.shape)
 """
   done = subprocess.run(
     [sys.executable, "-c", code],
-    cwd=_ROOT,
+    cwd=ROOT,
     env={**os.environ, "XLA_FLAGS": ""},
     capture_output=True,
     text=True,
@@ -155,6 +146,18 @@ def test_what_it_was_not_trained_on_is_refused(folder, change, match):
     encoder.features(change(make_patches()))
   with pytest.raises(ValueError, match=match):
     encoder.predict(change(make_patches()))
+
+
+def test_a_card_that_was_completed_stays(trained, tmp_path, capsys):
+  encoder_folder.write(trained, tmp_path)
+  card = tmp_path / "README.md"
+  encoder_folder.write(trained, tmp_path)
+  assert not (tmp_path / "README_new.md").exists()
+  card.write_text("licence: mine")
+  encoder_folder.write(trained, tmp_path)
+  assert card.read_text() == "licence: mine"
+  assert "geojax.from_pretrained" in (tmp_path / "README_new.md").read_text()
+  assert "README_new.md" in capsys.readouterr().out
 
 
 def test_a_folder_of_something_else_is_left_alone(trained, tmp_path):
@@ -237,16 +240,9 @@ def test_tiles_become_geoparquet(sentinel, tmp_path, dtype):
 def test_the_embed_command_ends_with_3_where_a_tile_was_bad(sentinel, tmp_path):
   workdir, tile = sentinel
   path = tmp_path / "out.parquet"
-  done = subprocess.run(
-    [
-      *(sys.executable, "experiments/embed.py", f"--encoder={workdir}"),
-      *(str(tile), str(tmp_path / "missing.tif"), f"--output={path}"),
-    ],
-    cwd=_ROOT,
-    env={**os.environ, "XLA_FLAGS": ""},
-    capture_output=True,
-    text=True,
-    check=False,
+  done = run(
+    *("embed.py", f"--encoder={workdir}", f"--output={path}"),
+    *(tile, tmp_path / "missing.tif"),
   )
   assert done.returncode == 3, done.stderr
   assert f"5 patches: {path}" in done.stdout

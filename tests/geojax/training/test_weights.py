@@ -255,9 +255,13 @@ def test_a_path_without_weights_names_what_would_do(tmp_path, small_config):
     weights.make_start(config, (), make_info(["B02"]))
   with pytest.raises(ConfigError, match=r"no folder that"):
     exported.read(tmp_path)
+  (tmp_path / exported.WEIGHTS_FILE).write_bytes(b"other")
+  (tmp_path / exported.CONFIG_FILE).write_text("{}")
+  with pytest.raises(ConfigError, match=r"of format None, expected 1"):
+    exported.read(tmp_path)
   make_exported(tmp_path, core_config(), ["B02"])
   (tmp_path / exported.WEIGHTS_FILE).write_bytes(b"cut")
-  with pytest.raises(ConfigError, match=r"is damaged, export it again"):
+  with pytest.raises(ConfigError, match=r"is not the file that .* describes"):
     exported.read(tmp_path)
 
 

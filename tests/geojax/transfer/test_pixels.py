@@ -44,13 +44,10 @@ def test_answers_are_those_of_a_ridge_of_all_known_pixels():
     penalties.append(found)
     return -abs(len(penalties) - 1 - len(probes.PENALTIES) // 2)
 
-  solved = pixels.fit(
-    maps,
-    lambda part: (numbers[part].astype(np.float32), known[part]),
-    SIZE,
-    test,
-    choose,
-  )
+  def read(part):
+    return [m[part] for m in maps], np.float32(numbers[part]), known[part]
+
+  solved = pixels.fit(read, PATCHES, SIZE, choose)
   x, y = stacked(maps)[known], numbers[known]
   scaler = preprocessing.StandardScaler().fit(x)
   oracle = linear_model.Ridge(
@@ -69,11 +66,12 @@ def test_a_channel_that_is_the_same_everywhere_changes_nothing():
 
   def fit(maps):
     return pixels.fit(
-      maps,
-      lambda part: (numbers[part], known[part]),
+      lambda part: ([m[part] for m in maps], numbers[part], known[part]),
+      10,
       SIZE,
-      [m[:2] for m in maps],
-      lambda found: -float(np.abs(found - numbers[:2]).mean()),
+      lambda solution: (
+        -float(np.abs(solution([m[:2] for m in maps]) - numbers[:2]).mean())
+      ),
     )
 
   def more(maps):
