@@ -28,9 +28,9 @@ def make_planes(side):
     yield np.clip(plane, 1001, 16000).astype(np.uint16)
 
 
-def read_labels(count, names=None):
+def read_labels(count, task=None):
   """Returns labels of so many places all over the Earth, by name, float32."""
-  del names  # There are few.
+  del task  # The geographic labels are those of every task here.
   lat_lon = sphere.unit_to_latlon(sphere.fibonacci_lattice(count))
   fractions = np.tile(np.eye(31)[3], (count, 1))
   label = encodings.encode_label(fractions, *lat_lon, np.full(count, 180))

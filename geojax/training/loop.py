@@ -239,11 +239,16 @@ def _initial_state(config, task_list, dataset, mesh, checkpointer):
   if checkpointer.steps():
     state, record = checkpointer.restore(target, report=restore.report)
     return state, progress_lib.Progress(**record), shardings
+
+  def read_labels(count, task):
+    names = tasks.label_names([task], dataset.label_names)
+    return dataset.read_labels("train", count, names)
+
   state = state_lib.create_state(
     config,
     task_list,
     image_shape=dataset.image_shape,
-    read_labels=functools.partial(dataset.read_labels, "train"),
+    read_labels=read_labels,
     start=weights.make_start(
       config, task_list, data_info.describe(config.data.name, dataset)
     ),

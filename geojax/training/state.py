@@ -48,8 +48,8 @@ def create_state(
     config: The config of a run.
     tasks: Its tasks.
     image_shape: `(height, width, bands)` of a patch.
-    read_labels: Function of a number of train records and names of labels
-      that returns these, for `Task.initialize`.
+    read_labels: Function of a number of train records and a task that returns
+      what the task reads of them, see `tasks.label_names`.
     start: Function from initial variables of the model, `{"params",
       "batch_stats"}`, to those that training starts from, or None.
 
@@ -67,7 +67,7 @@ def create_state(
   model = variables["params"]
   for task in tasks:
     if task.initialize is not None:
-      read = functools.partial(read_labels, names=task.labels)
+      read = functools.partial(read_labels, task=task)
       values = jax.tree.map(jnp.asarray, task.initialize(read))
       model = {**model, task.name: {**model[task.name], **values}}
   variables = {**variables, "params": model}

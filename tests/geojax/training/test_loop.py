@@ -1,6 +1,5 @@
 """Runs: they learn, resume to the same numbers, refuse what is wrong."""
 
-import functools
 import json
 import shutil
 
@@ -45,7 +44,7 @@ def _create_state(config, dataset):
     config,
     tasks.create_tasks(config),
     image_shape=dataset.image_shape,
-    read_labels=functools.partial(dataset.read_labels, "train"),
+    read_labels=lambda count, task: dataset.read_labels("train", count),
   )
 
 
@@ -248,6 +247,23 @@ def test_concentrations_by_the_centers_own_spacing(small_config, tmp_path):
   mixture_params = mixture_params["coords"]
   expected = centers.log_kappa_from_spacing(mixture_params["mu"], mass=0.25)
   np.testing.assert_allclose(mixture_params["log_kappa"], expected, rtol=1e-5)
+
+
+def test_centers_are_laid_out_on_land_alone(small_config, tmp_path):
+  small_config.num_steps = 1
+  small_config.mixture.centers = "train_subset"
+  small_config.mixture.num_centers = 100
+  small_config.mixture.min_distance_km = 0.0
+  small_config.mixture.centers_learning_rate = 0.0
+  # A task that reads no climate, by which the sea is known.
+  small_config.tasks = ("coords",)
+  run = _train(small_config, tmp_path)
+  labels = run.dataset.read_labels("train")
+  land = encodings.known_rows(labels)["coords"]
+  assert 0 < np.mean(~land) < 1
+  places = encodings.coordinates_to_unit(labels["coords"])
+  from_sea = places[~land] @ run.state.params["model"]["coords"]["mu"].T
+  assert from_sea.max() < 1 - 1e-6
 
 
 def test_learned_variances_weigh_the_tasks(small_config, tmp_path):

@@ -35,8 +35,8 @@ def _mesh(data, model=1):
   )
 
 
-def _read_labels(count, names):
-  assert names == ("coords",)
+def _read_labels(count, task):
+  assert task.name == "coords"
   rng = np.random.default_rng(0)
   unit = rng.normal(size=(count, 3))
   unit /= np.linalg.norm(unit, axis=1, keepdims=True)
