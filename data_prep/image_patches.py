@@ -25,8 +25,8 @@ from data_prep import (
 )
 from geojax import climate, files
 
-# Patches that are read together.
-_TOGETHER = 256
+# Patches of one list, and those that are read together.
+_PATCHES, _TOGETHER = 1024, 256
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +76,38 @@ class Image:
       (side - rule.size) // rule.stride + 1
       for side in (self.grid.height, self.grid.width)
     )
+
+
+def write_parts(folder, images, rule) -> list[pathlib.Path]:
+  """Writes lists of images to files, for `opened`.
+
+  Args:
+    folder: Where they lie.
+    images: `Image`s.
+    rule: The `places.PatchRule` that cuts them.
+
+  Returns:
+    Paths of the files, named by their content.
+  """
+  parts, count = [[]], 0
+  for image in images:
+    number = image.num_patches(rule)
+    if parts[-1] and count + number > _PATCHES:
+      parts.append([])
+      count = 0
+    parts[-1].append(image)
+    count += number
+  paths = []
+  for index, part in enumerate(parts):
+    content = pickle.dumps(part)
+    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
+    path = folder / f"{index:06d}-{digest}.pickle"
+    # A file that is there stays: shards are known by its time.
+    if not path.exists():
+      with files.atomic(path) as temporary:
+        temporary.write_bytes(content)
+    paths.append(path)
+  return paths
 
 
 @dataclasses.dataclass(frozen=True)

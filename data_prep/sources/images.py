@@ -8,7 +8,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import pathlib
 import pickle
 from typing import ClassVar
@@ -28,10 +27,10 @@ from data_prep import (
   tile_source,
   tiles,
 )
-from geojax import encodings, files, sphere
+from geojax import encodings, sphere
 
-# Rows of one task, and patches of one file of images.
-_ROWS, _PATCHES = 256, 1024
+# Rows of one task.
+_ROWS = 256
 # How far a file's own place may lie from that of the table.
 _MAX_APART_KM = 0.1
 _RGB = ("red", "green", "blue")
@@ -113,7 +112,9 @@ class Images(tile_source.TileSource):
     config = dataclasses.replace(
       config, patches=dataclasses.replace(config.patches, split=rule)
     )
-    return config, _write_parts(directory, images, config), errors
+    lists = tile_source.make_folder(directory / "images")
+    parts = image_patches.write_parts(lists, images, config.patches)
+    return config, parts, errors
 
   def _survey(self, config, table, executor_map):
     """Reads the header of each image, in parallel."""
@@ -312,30 +313,6 @@ def _split_rule(rule, split, images):
       "no longitude is known to split by; leave out --split",
     )
   return splits.longitude_rule(np.concatenate(lon), shares, rule.split)
-
-
-def _write_parts(directory, images, config):
-  """Writes lists of images, named by their content; returns the paths."""
-  rule, parts, count = config.patches, [[]], 0
-  for image in images:
-    number = image.num_patches(rule)
-    if parts[-1] and count + number > _PATCHES:
-      parts.append([])
-      count = 0
-    parts[-1].append(image)
-    count += number
-  paths = []
-  folder = tile_source.make_folder(directory / "images")
-  for index, part in enumerate(parts):
-    content = pickle.dumps(part)
-    digest = hashlib.blake2b(content, digest_size=8).hexdigest()
-    path = folder / f"{index:06d}-{digest}.pickle"
-    # A file that is there stays: shards are known by its time.
-    if not path.exists():
-      with files.atomic(path) as temporary:
-        temporary.write_bytes(content)
-    paths.append(path)
-  return paths
 
 
 CONFIG = configs.GeoTilesConfig(

@@ -9,113 +9,8 @@ import ml_collections
 
 from geojax import models, tasks
 from geojax.training import config as config_lib
-from geojax.training import probing
+from geojax.training import config_values, probing
 from geojax.training.errors import ConfigError
-
-CHOICES = {
-  "model.name": models.ENCODERS,
-  "model.norm": ("batch", "group", "layer"),
-  "model.excitation": ("gate", "published"),
-  "model.dtype": ("float32", "bfloat16"),
-  "loss.coords": ("mvmf", "mse"),
-  "mixture.centers": (
-    "fibonacci",
-    "land",
-    "train_subset",
-    "kmeans",
-    "partition",
-  ),
-  "model.pixel_head": models.PIXEL_HEADS,
-  "init.bands": ("same", "match"),
-  "parallel": ("jit", "pmap"),
-  "sharding": ("replicated", "fsdp"),
-  "optimizer.schedule": ("constant", "cosine", "restarts", "plateau"),
-  "mixture.decoder": ("largest", "mode", "least_expected_distance"),
-}
-
-# Where the numbers of a config lie.
-RANGES = {
-  **dict.fromkeys(
-    (
-      "num_steps",
-      "log_every",
-      "eval_every",
-      "checkpoint_every",
-      "checkpoints_to_keep",
-      "model_devices",
-      "data.batch_size",
-      "data.eval_batch_size",
-      "model.patch_size",
-      "model.depths",
-      "optimizer.accumulate",
-      "optimizer.restart_period",
-      "optimizer.restart_multiplier",
-      "optimizer.plateau_patience",
-    ),
-    "[1, inf)",
-  ),
-  **dict.fromkeys(
-    (
-      "early_stopping_patience",
-      "skip_nonfinite_steps",
-      "trace_steps",
-      "augment.crop_pixels",
-      "augment.band_noise",
-      "loss.variances_learning_rate",
-      "mixture.min_distance_km",
-      "mixture.chunk_size",
-      "mixture.log_kappa_learning_rate",
-      "mixture.centers_learning_rate",
-      "mixture.mode_blur_km",
-      "optimizer.warmup_steps",
-      "optimizer.weight_decay",
-    ),
-    "[0, inf)",
-  ),
-  **dict.fromkeys(
-    (
-      "init.learning_rate_factor",
-      "mixture.temperature",
-      "optimizer.learning_rate",
-      "optimizer.clip_norm",
-    ),
-    "(0, inf)",
-  ),
-  **dict.fromkeys(
-    (
-      "augment.cut_mix",
-      "model.dropout",
-      "mixture.spacing_mass",
-      "optimizer.ema_decay",
-    ),
-    "[0, 1)",
-  ),
-  "seed": "[0, 4294967296)",
-  "init.layer_decay": "(0, 1]",
-  # Excitation has a unit for every 16 channels.
-  "model.widths": "[16, inf)",
-  "loss.climate_fine_weight": "[0, 1]",
-  "mixture.num_centers": "[1, inf)",
-  # exp(40) is a spread of a centimetre.
-  "mixture.log_kappa": "[-20, 40]",
-  "optimizer.final_fraction": "[0, 1]",
-  "optimizer.plateau_factor": "(0, 1)",
-}
-
-# Keys that only some choices use: elsewhere they must keep their default, or a
-# user would change them and see nothing change.
-_USED_WITH = {
-  "mixture.min_distance_km": ("mixture.centers", ("train_subset",)),
-  "optimizer.final_fraction": (
-    "optimizer.schedule",
-    ("cosine", "restarts", "plateau"),
-  ),
-  "optimizer.restart_period": ("optimizer.schedule", ("restarts",)),
-  "optimizer.restart_multiplier": ("optimizer.schedule", ("restarts",)),
-  "optimizer.plateau_patience": ("optimizer.schedule", ("plateau",)),
-  "optimizer.plateau_factor": ("optimizer.schedule", ("plateau",)),
-}
-
 
 # Of tuples that do not hold integers.
 _ITEMS = {"tasks": str, "extensions": str, "probes": str}
@@ -160,12 +55,12 @@ def check_config(config: ml_collections.ConfigDict, targets=None) -> None:
         f" {default!r}; got {value!r}"
       )
   task_list = _create_tasks(config, targets)
-  for key, choices in CHOICES.items():
+  for key, choices in config_values.CHOICES.items():
     if given[key] not in choices:
       raise ConfigError(
         f"config.{key} must be one of {', '.join(choices)}; got {given[key]!r}"
       )
-  for key, interval in RANGES.items():
+  for key, interval in config_values.RANGES.items():
     values = (
       given[key] if isinstance(given[key], list | tuple) else [given[key]]
     )
@@ -173,7 +68,9 @@ def check_config(config: ml_collections.ConfigDict, targets=None) -> None:
       raise ConfigError(
         f"config.{key} must lie in {interval}; got {given[key]!r}"
       )
-  for key, (other, choices) in (_USED_WITH | _used_with_encoders()).items():
+  for key, (other, choices) in (
+    config_values.USED_WITH | _used_with_encoders()
+  ).items():
     if given[other] not in choices and given[key] != known[key]:
       raise ConfigError(
         f"config.{key} is not used where config.{other} is {given[other]!r},"
@@ -318,7 +215,7 @@ def _check_weights(given, known, task_list):
 
 
 def _used_with_encoders() -> dict:
-  """The part of `_USED_WITH` that the registered encoders decide."""
+  """What the registered encoders add to `config_values.USED_WITH`."""
   users = collections.defaultdict(list)
   for name, encoder in models.ENCODERS.items():
     for key in (*encoder.uses, *(["size"] if encoder.sizes else [])):
