@@ -15,6 +15,7 @@ def get_config():
   config = config_lib.default_config()
   config.encoder = "runs/base"
   config.tasks = ("land_cover", "land_cover:pixels")
+  config.pooling = "stages"
   # Without logistic regression, which takes longer than the others together.
   config.protocols = ("knn", "ridge", "finetune", "scratch")
   # Every fifth patch: months of one place are much alike.

@@ -11,6 +11,7 @@ def get_config():
   config.encoder = "runs/eurosat"
   config.data.name = "geo_tiles/eurosat"
   config.tasks = ("class",)
+  config.pooling = "stages"
   config.shots = (1, 5, 10, 25, 100, 0)
   config.logistic_shots = (1, 5, 10, 25, 100, 0)
   config.trained_shots = (1, 5, 10, 25, 100)

@@ -10,6 +10,7 @@ from geojax.training.errors import ConfigError
 
 PROTOCOLS = ("knn", "ridge", "logistic", "finetune", "scratch")
 PIXEL_PROTOCOLS = ("linear", "pyramid", "finetune", "scratch", "core_unet")
+POOLINGS = ("encoder", "stages")
 ENCODERS = ("pretrained", "random", "band_statistics", "random_convolutions")
 
 
@@ -46,6 +47,10 @@ def default_config() -> ml_collections.ConfigDict:
   # "scratch", with that pyramid, and "core_unet", a CoreUnet from random
   # weights.
   config.pixel_protocols = ("linear", "finetune", "scratch")
+  # What the protocols of cached features read: "encoder", the features that
+  # heads read, or "stages", means and standard deviations over the pixels of
+  # each stage's map.
+  config.pooling = "encoder"
   # What encoders are compared: "pretrained" and its baselines.
   config.encoders = (
     *("pretrained", "random", "band_statistics", "random_convolutions"),
@@ -103,6 +108,11 @@ def check_config(config) -> None:
       raise ConfigError(
         f"config.{key} has {', '.join(unknown)}; known are {', '.join(known)}"
       )
+  if config.pooling not in POOLINGS:
+    raise ConfigError(
+      f"config.pooling must be one of {', '.join(POOLINGS)}; got"
+      f" {config.pooling!r}"
+    )
   if not config.shots:
     raise ConfigError("config.shots is empty; give numbers, 0 for all labels")
   for key in ("shots", "logistic_shots", "trained_shots", "pixel_shots"):

@@ -25,17 +25,21 @@ class Encoder:
     name: Its name in the results.
     config: A training config, of which `model` is read.
     variables: `{"params", "batch_stats"}` of the model.
+    pooling: "encoder", the features that heads read, or "stages", see
+      `pool_stages`.
   """
 
-  def __init__(self, name, config, variables, dataset):
+  def __init__(self, name, config, variables, dataset, pooling="encoder"):
     """Args: see the attributes; dataset: a `dataset.Dataset`."""
     self.name, self.config, self.variables = name, config, variables
+    self.pooling = pooling
     self._scale = {"offset": dataset.offset, "divisor": dataset.divisor}
 
   def key(self):
     """What the features depend on, as a digest."""
     digest = hashlib.blake2b(
-      json.dumps(self.config.model.to_dict()).encode(), digest_size=8
+      json.dumps([self.config.model.to_dict(), self.pooling]).encode(),
+      digest_size=8,
     )
     for leaf in jax.tree.leaves(self.variables):
       digest.update(np.ascontiguousarray(leaf).tobytes())
@@ -43,19 +47,41 @@ class Encoder:
 
   def make(self, stages):
     """Returns a function of raw images, see `step.make_features`."""
-    compute = jax.jit(
-      step_lib.make_features(self.config, **self._scale, stages=stages),
-      compiler_options=compilation.options(),
+    pools = self.pooling == "stages" and not stages
+    features = step_lib.make_features(
+      self.config, **self._scale, stages=stages or pools
     )
-    return lambda images: compute(self.variables, images)
+
+    def compute(variables, images):
+      found = features(variables, images)
+      return pool_stages(found[1]) if pools else found
+
+    jitted = jax.jit(compute, compiler_options=compilation.options())
+    return lambda images: jitted(self.variables, images)
 
 
-def random_encoder(config, dataset) -> Encoder:
+def pool_stages(maps) -> jax.Array:
+  """Means and standard deviations over the pixels of every stage's map.
+
+  Args:
+    maps: An encoder's maps, `[batch, rows, columns, channels]`.
+
+  Returns:
+    Float32, `[batch, twice the sum of the channels]`.
+  """
+  wide = [x.astype(jnp.float32) for x in maps]
+  return jnp.concatenate(
+    [f(x, axis=(1, 2)) for f in (jnp.mean, jnp.std) for x in wide], axis=-1
+  )
+
+
+def random_encoder(config, dataset, pooling="encoder") -> Encoder:
   """The encoder of a config with weights as they are drawn.
 
   Args:
     config: A training config.
     dataset: A `dataset.Dataset`.
+    pooling: See `Encoder`.
 
   Returns:
     The `Encoder`, the same for the same `config.seed`.
@@ -65,7 +91,8 @@ def random_encoder(config, dataset) -> Encoder:
   variables = jax.jit(lambda key: model.init(key, images, method="features"))(
     jax.random.key(config.seed)
   )
-  return Encoder("random", config, jax.device_get(variables), dataset)
+  variables = jax.device_get(variables)
+  return Encoder("random", config, variables, dataset, pooling)
 
 
 class BandStatistics:

@@ -123,12 +123,15 @@ class _Bench:
     run.init.any_patch_size = config.any_patch_size
     tasks.load_extensions((*run.extensions, *config.extensions))
     start = weights.start_from(self.loaded, run, (), self.data, keys="config.")
-    self._random = features.random_encoder(run, self.dataset)
+    self._random = features.random_encoder(run, self.dataset, config.pooling)
     variables = start(self._random.variables)
-    found = features.Encoder(
-      config.encoder, run, jax.device_get(variables), self.dataset
+    return features.Encoder(
+      config.encoder,
+      run,
+      jax.device_get(variables),
+      self.dataset,
+      config.pooling,
     )
-    return found
 
   def _create_tasks(self):
     run = config_lib.default_config()
@@ -168,6 +171,7 @@ class _Bench:
         for key in ("shots_by", "region_deg", "max_train", "num_resamples")
       },
       "train": self.config.train.to_dict(),
+      "pooling": self.config.pooling,
     }
     ours = json.loads(json.dumps(ours))
     if path.exists():

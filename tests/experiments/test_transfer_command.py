@@ -215,6 +215,7 @@ def test_labels_that_mean_nothing_give_chance(
     ({"tasks": ("cover",)}, r"unknown task 'cover'; .*land_cover"),
     ({"tasks": ("coords",)}, r"'coords' has no linear form"),
     ({"protocols": ("kn",)}, r"config.protocols has kn; known are knn"),
+    ({"pooling": "max"}, r"config.pooling must be one of encoder, stages"),
     ({"shots_by": "soil"}, r"'soil', which is neither .* are land_cover"),
     ({"num_seeds": 0}, r"config.num_seeds must be at least 1"),
   ],
@@ -241,6 +242,28 @@ def test_shots_of_regions(smoke, encoder, tmp_path):
   for seed in range(2):
     mine = [at[row["id"]] for row in drawn if row["seed"] == seed]
     assert np.bincount(mine).max() == 2
+
+
+def test_statistics_of_each_stage_are_features(smoke, encoder, tmp_path):
+  values = {}
+  for pooling in ("encoder", "stages"):
+    config = make_config(
+      smoke, encoder, protocols=("ridge",), pooling=pooling, num_seeds=1
+    )
+    run.run(config, tmp_path / pooling, lambda line: None)
+    rows = read(tmp_path / pooling)
+    values[pooling] = {r["encoder"]: r["value"] for r in rows}
+    names = (str(encoder), *_BASELINES)
+    assert values[pooling].keys() == set(names)
+  changed = {
+    name
+    for name, value in values["stages"].items()
+    if value != values["encoder"][name]
+  }
+  # Those that have stages.
+  assert changed == {str(encoder), "random"}
+  with pytest.raises(ConfigError, match=r"results of another .*pooling"):
+    run.run(config.copy_and_resolve_references(), tmp_path / "encoder", print)
 
 
 def test_another_encoder_needs_another_workdir(smoke, encoder, tmp_path):
