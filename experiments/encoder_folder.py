@@ -138,11 +138,7 @@ def model_card(name, found, figures, has_torch) -> str:
     for key in _FIGURES
     if key in figures
   )
-  torch = (
-    f"`{TORCH}` holds the same weights by PyTorch's names.\n\n"
-    if has_torch
-    else ""
-  )
+  torch = _about_torch(model) if has_torch else ""
   return f"""# {name}
 
 An image encoder that was trained to predict {", ".join(config.tasks)} from
@@ -150,7 +146,7 @@ patches of `{data.name}` ({found.about}) with
 [geojax](https://pypi.org/project/geojax).
 
 ```python
-from geojax import __version__
+import geojax
 
 encoder = geojax.from_pretrained("{name}")
 features = encoder.features(patches)  # {shape}
@@ -190,6 +186,21 @@ Trained on `{data.name}`; hash of its splits:
 `{data.splits_sha256 or "not known"}`. State here the licences of the imagery
 and of these weights before you publish them.
 """
+
+
+def _about_torch(model):
+  side = model.patch_size
+  folded = (
+    f", of which squares of {side} x {side} pixels are folded into channels, in"
+    " the order of rows, columns and bands"
+    if side > 1
+    else ""
+  )
+  return (
+    f"`{TORCH}` holds the same weights by PyTorch's names: of the Core encoder,"
+    f" with `excitation={model.excitation!r}`, and of its heads. It takes"
+    f" scaled patches{folded}.\n\n"
+  )
 
 
 def _kind(model):

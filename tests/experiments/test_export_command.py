@@ -94,6 +94,45 @@ def test_features_and_predictions_are_the_runs(folder, trained):
   np.testing.assert_allclose(encoder.scale[3], [400, 1000])
 
 
+@pytest.mark.torch
+@pytest.mark.parametrize("side", [1, 4])
+def test_features_in_pytorch_are_the_runs(smoke, tmp_path, side):
+  import torch
+  from safetensors.torch import load_file
+
+  from experiments.benchmarks import torch_models
+
+  config = small_config(smoke, tiny=False)
+  config.model.patch_size = side
+  config.model.depths, config.model.widths = (1, 1), (16, 32)
+  loop.train(config, tmp_path / "run", progress=False)
+  encoder_folder.write(tmp_path / "run", tmp_path / "encoder")
+  encoder = geojax.from_pretrained(tmp_path / "encoder")
+  state = load_file(tmp_path / "encoder" / "pytorch_model.safetensors")
+  model = torch_models.CoreEncoder(
+    bands=5 * side**2,
+    num_outputs=len(state["head.2.bias"]),
+    depths=(1, 1),
+    widths=(16, 32),
+    excitation="gate",
+  )
+  model.load_state_dict(state, strict=True)
+  model.eval().head[2] = torch.nn.Identity()
+  patches = make_patches()
+  offset, divisor = np.float32(encoder.scale).T
+  scaled = (patches - offset) / divisor
+  # As the model card words it: rows, columns and bands of each square.
+  cells = scaled.reshape(5, 32 // side, side, 32 // side, side, 5)
+  folded = cells.transpose(0, 2, 4, 5, 1, 3).reshape(5, -1, *cells.shape[1:4:2])
+  with torch.no_grad():
+    found = model(torch.from_numpy(folded)).numpy()
+  expected = encoder.features(patches)
+  assert np.std(expected) > 0.01
+  np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+  card = (tmp_path / "encoder" / "README.md").read_text()
+  assert ("rows, columns and bands" in card) == (side > 1)
+
+
 def test_it_loads_with_little_installed(folder, tmp_path):
   """In a process in which the packages of training cannot be imported."""
   patches = make_patches()
