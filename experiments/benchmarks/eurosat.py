@@ -32,6 +32,9 @@ _SPLITS = flags.DEFINE_list(
 _PRETEXTS = flags.DEFINE_list("pretexts", ["geo"], "geo, mse, where.")
 _NUM_STEPS = flags.DEFINE_integer("num_steps", 3000, "Steps of a pretext.")
 _NUM_SEEDS = flags.DEFINE_integer("num_seeds", 5, "Draws of labels.")
+_NUM_TRAINED = flags.DEFINE_integer(
+  "num_trained_seeds", 2, "Draws that encoders are fine-tuned on; 0: none."
+)
 
 _OF_SPLIT = {
   "blocks": ["--validation=0.2", "--test=0.23"],
@@ -87,11 +90,20 @@ def run(source, output, split, pretext) -> pathlib.Path:
     *(f"--workdir={workdir}", *_OF_PRETEXT[pretext]),
   )
   found = output / "transfer" / f"{split}_{pretext}"
-  _run(
-    *("experiments/transfer.py", "--config=experiments/configs/land_use.py"),
-    *(*records, f"--config.encoder={workdir}", f"--workdir={found}"),
-    f"--config.num_seeds={_NUM_SEEDS.value}",
-  )
+  for protocols, num_seeds in (
+    (("knn", "ridge", "logistic"), _NUM_SEEDS.value),
+    (("finetune", "scratch"), _NUM_TRAINED.value),
+  ):
+    if num_seeds:
+      _run(
+        *(
+          "experiments/transfer.py",
+          "--config=experiments/configs/land_use.py",
+        ),
+        *(*records, f"--config.encoder={workdir}", f"--workdir={found}"),
+        f"--config.protocols={protocols!r}",
+        f"--config.num_seeds={num_seeds}",
+      )
   return found
 
 

@@ -15,10 +15,12 @@ def get_config():
   config.probes = ("class",)
   config.data.name = "geo_tiles/eurosat"
   config.augment.rotate = True
+  # Pixels of 10 m: a component of the mixture spreads over hundreds of km.
+  config.augment.crop_pixels = 8
 
   config.model.patch_size = 4
-  config.model.depths = (1, 1)
-  config.model.widths = (64, 128)
+  config.model.depths = (1, 1, 1)
+  config.model.widths = (64, 128, 256)
 
   # Centers of a small region: half of a component's mass within 230 km.
   config.mixture.num_centers = 256
