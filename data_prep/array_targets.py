@@ -6,11 +6,13 @@ import functools
 import numpy as np
 
 from data_prep import land_cover, maps, tiles
-from data_prep.pixel_targets import CLASS_MAP, PixelTarget
+from data_prep.pixel_targets import CLASS_MAP, VALUE_MAP, PixelTarget
 
 _NO_DATA = 0
 # A code that the legend lacks.
 _NO_CLASS = 254
+# Above it a pixel counts as built, or as a road, in the benchmark's scores.
+_THRESHOLD = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +28,10 @@ class ArrayTarget(PixelTarget):
   @property
   def about(self):
     """See `PixelTarget.about`."""
-    return {"without": list(self.without)} if self.without else {}
+    about = {"without": list(self.without)} if self.without else {}
+    if self.kind == VALUE_MAP:
+      about["threshold"] = _THRESHOLD
+    return about
 
   def classes(self):
     """See `PixelTarget.classes`."""

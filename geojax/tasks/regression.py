@@ -10,6 +10,14 @@ from geojax.tasks.task import LinearForm, Task
 
 # Train records whose mean and deviation standardise a target.
 _NUM_RECORDS = 4096
+# Means over a patch, of what is known and 0 elsewhere: 1, absolute error,
+# squared error, truth, squared truth; with a threshold also whether truth and
+# answer are above it, the truth is, and the answer is.
+_SUMS = ("known", "error", "squared", "truth", "squared_truth") + (
+  *("hit", "there", "found"),
+)
+# Of the pixels of a patch, so that nothing is divided by 0.
+_SMALLEST_SHARE = 1e-12
 
 
 def create(target, read) -> Task:
@@ -23,7 +31,7 @@ def create(target, read) -> Task:
   Returns:
     A `Task`, see `_create`.
   """
-  return _create(target.name, target.name, heads.Linear(1), read)
+  return _create(target, target.name, heads.Linear(1), read)
 
 
 def create_of_pixels(target, head: str) -> Task:
@@ -37,23 +45,21 @@ def create_of_pixels(target, head: str) -> Task:
     A `Task` named `<name>_pixels`, see `_create`.
   """
   return _create(
+    target,
     f"{target.name}_pixels",
-    target.name,
     heads.PIXEL_HEADS[head](1),
     lambda batch: batch[target.name].astype(jnp.float32),
   )
 
 
-def _create(name, label, head, read):
+def _create(target, name, head, read):
   """Creates a regression.
 
   The squared error of the target, standardised over the train split. Columns
-  are `<name>_value`, of pixels on request, and the share of numbers that are
-  known with their means of error, squared error, truth and squared truth,
-  `<name>_sums`, `[batch, 5]`; metrics `<name>_mae` and `<name>_r2`.
+  are `<name>_value`, of pixels on request, and `<name>_sums`, see `_SUMS`;
+  metrics those of `_metrics`.
   """
-  where, sums = (f"{name}_counts",), (f"{name}_sums",)
-  words = name.replace("_", " ")
+  label, threshold = target.name, target.threshold
 
   def counts(batch):
     numbers = read(batch)
@@ -79,11 +85,20 @@ def _create(name, label, head, read):
     xp = answer.__array_namespace__()
     known = xp.isfinite(truth)
     truth = xp.where(known, truth, 0.0)
-    error = xp.abs(answer - truth)
-    parts = [xp.ones_like(error), error, error**2, truth, truth**2]
+    error = answer - truth
+    parts = [xp.ones_like(error), xp.abs(error), error**2, truth, truth**2]
+    if threshold is not None:
+      there, found = truth > threshold, answer > threshold
+      parts += [x.astype(error.dtype) for x in (there & found, there, found)]
     axes = tuple(range(1, truth.ndim))
-    means = [xp.mean(xp.where(known, x, 0.0), axis=axes) for x in parts]
-    return {f"{name}_sums": xp.stack(means, axis=-1)}
+
+    def mean(x):
+      return xp.mean(xp.where(known, x, 0.0), axis=axes)
+
+    sums = xp.stack([mean(x) for x in parts], axis=-1)
+    share = xp.maximum(sums[..., 0], _SMALLEST_SHARE)
+    bias = xp.abs(mean(error)) / share
+    return {f"{name}_sums": sums, f"{name}_mean_error": bias}
 
   def initialize(read_labels):
     found = np.asarray(read(read_labels(_NUM_RECORDS)), np.float64)
@@ -105,27 +120,7 @@ def _create(name, label, head, read):
     loss=loss,
     decode=decode,
     compare=compare,
-    metrics=(
-      Metric(
-        name=f"{name}_mae",
-        words=f"{words}, mean absolute error",
-        columns=sums,
-        value=lambda values: values[:, [1, 0]],
-        where=where,
-        reduction=Share(),
-        headline=True,
-      ),
-      Metric(
-        name=f"{name}_r2",
-        words=f"{words}, R2",
-        higher_is_better=True,
-        columns=sums,
-        value=lambda values: values[:, [0, 2, 3, 4]],
-        where=where,
-        reduction=RSquared(),
-        headline=True,
-      ),
-    ),
+    metrics=_metrics(name, threshold, of_pixels=name != label),
     best_metric=f"{name}_r2",
     on_request=() if name == label else (f"{name}_value",),
     initialize=initialize,
@@ -136,3 +131,77 @@ def _create(name, label, head, read):
       lambda numbers: {"standardized": numbers, "offset": 0.0, "scale": 1.0},
     ),
   )
+
+
+def _metrics(name, threshold, of_pixels):
+  """Metrics of the columns of a regression.
+
+  `<name>_mae`, `_mse` and `_r2`; of pixels `_mave`, the mean over patches of
+  the absolute error of a patch's mean; with a threshold `_accuracy`,
+  `_precision`, `_recall` and `_f1` of what lies above it, as PhilEO-Bench has
+  them.
+  """
+  where = (f"{name}_counts",)
+
+  def make(metric, words, value, reduction, **keys):
+    return Metric(
+      name=f"{name}_{metric}",
+      words=f"{name.replace('_', ' ')}, {words}",
+      columns=(f"{name}_sums",),
+      value=value,
+      where=where,
+      reduction=reduction,
+      **keys,
+    )
+
+  def take(*columns):
+    at = [_SUMS.index(column) for column in columns]
+    return lambda values: values[:, at]
+
+  def accuracy(values):
+    known, hit, there, found = take("known", "hit", "there", "found")(values).T
+    return np.stack([known - there - found + 2 * hit, known], axis=-1)
+
+  def f1(values):
+    hit, there, found = take("hit", "there", "found")(values).T
+    return np.stack([2 * hit, there + found], axis=-1)
+
+  found = [
+    make(
+      "mae",
+      "mean absolute error",
+      take("error", "known"),
+      Share(),
+      headline=True,
+    ),
+    make("mse", "mean squared error", take("squared", "known"), Share()),
+    make(
+      "r2",
+      "R2",
+      take("known", "squared", "truth", "squared_truth"),
+      RSquared(),
+      headline=True,
+      higher_is_better=True,
+    ),
+  ]
+  if of_pixels:
+    found.append(
+      Metric(
+        name=f"{name}_mave",
+        words=f"{name.replace('_', ' ')}, error of a patch's mean",
+        columns=(f"{name}_mean_error",),
+        where=where,
+      )
+    )
+  if threshold is not None:
+    above = f"above {threshold:g}"
+    found += [
+      make(metric, f"{metric} {above}", value, Share(), higher_is_better=True)
+      for metric, value in (
+        ("accuracy", accuracy),
+        ("precision", take("hit", "found")),
+        ("recall", take("hit", "there")),
+        ("f1", f1),
+      )
+    ]
+  return tuple(found)

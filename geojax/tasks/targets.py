@@ -39,12 +39,14 @@ class Target:
     kind: `CLASS`, `CLASSES`, `NUMBER`, `CLASS_MAP` or `VALUE_MAP`.
     classes: Names of the classes, in the order of their indices.
     colors: Their colours, "#rrggbb", where the data set has them.
+    threshold: Above it, a number counts as there, or None: see `regression`.
   """
 
   name: str
   kind: str
   classes: tuple[str, ...] = ()
   colors: tuple[str, ...] = ()
+  threshold: float | None = None
 
   @property
   def is_map(self) -> bool:
@@ -60,6 +62,7 @@ def describe(metadata) -> dict[str, Target]:
       kind=found["kind"],
       classes=tuple(found.get("classes", ())),
       colors=tuple(color or "" for color in found.get("colors", ())),
+      threshold=found.get("threshold"),
     )
     for found in metadata.get("targets", ())
   }

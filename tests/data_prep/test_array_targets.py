@@ -59,6 +59,7 @@ def test_targets_are_described_as_those_of_maps_are():
     "name": "roads",
     "kind": "value_map",
     "without": ["denmark-1"],
+    "threshold": 0.5,
     "unknown": 0.5,
     "counts": {"test": 2},
     "mean": {"test": 0.75},

@@ -1,11 +1,15 @@
 """Targets of a data set's own as tasks, each kind against a formula."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import sklearn.metrics
 
 from geojax import losses, models, tasks
+from geojax.evaluation import metrics
 from geojax.training import config as config_lib
 
 SIZE = 4
@@ -153,8 +157,6 @@ def test_a_patch_has_the_class_of_most_pixels_and_the_mean_value():
 
 
 def test_metrics_read_answers_on_numpy_and_jax():
-  from geojax.evaluation import metrics
-
   names = ("use", "tags", "yield", "cover:pixels", "height:pixels")
   task_list = create(*names)
   batch = make_batch(count=40)
@@ -181,6 +183,47 @@ def test_metrics_read_answers_on_numpy_and_jax():
     assert found["height_pixels_mae"] == pytest.approx(
       np.nanmean(error), rel=1e-3
     )
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_scores_of_what_lies_above_a_threshold_are_scikit_learns(xp):
+  target = dataclasses.replace(TARGETS["height"], threshold=100.0)
+  config = config_lib.default_config()
+  config.tasks = ("height:pixels",)
+  (task,) = tasks.create_tasks(config, targets={"height": target})
+  rng = np.random.default_rng(5)
+  truth = rng.normal(100, 30, (30, SIZE, SIZE)).astype(np.float32)
+  truth[rng.random(truth.shape) < 0.2] = np.nan
+  truth[:2] = np.nan
+  answer = rng.normal(100, 30, truth.shape).astype(np.float32)
+  table = tasks.compare(
+    [task],
+    {"height": xp.asarray(truth)},
+    {"height_pixels_value": xp.asarray(answer)},
+  )
+  found = metrics.summarize(
+    {k: np.asarray(v) for k, v in table.items()}, task.metrics
+  )
+  known = np.isfinite(truth)
+  y, p = truth[known], answer[known]
+  there, positive = y > 100, p > 100
+  means = [
+    abs(p_[k].mean() - t[k].mean())
+    for t, p_, k in zip(truth[2:], answer[2:], known[2:], strict=True)
+  ]
+  expected = {
+    "mae": sklearn.metrics.mean_absolute_error(y, p),
+    "mse": sklearn.metrics.mean_squared_error(y, p),
+    "r2": sklearn.metrics.r2_score(y, p),
+    "mave": np.mean(means),
+    "accuracy": sklearn.metrics.accuracy_score(there, positive),
+    "precision": sklearn.metrics.precision_score(there, positive),
+    "recall": sklearn.metrics.recall_score(there, positive),
+    "f1": sklearn.metrics.f1_score(there, positive),
+  }
+  assert found == pytest.approx(
+    {f"height_pixels_{k}": v for k, v in expected.items()}, rel=1e-4
+  )
 
 
 def test_regression_is_standardised_over_the_train_records():
