@@ -1,12 +1,14 @@
-"""Time and memory of predicting a tile, beside the forward passes alone.
+"""Time and memory of predicting or embedding a tile, beside the model alone.
 
-  python -m experiments.benchmarks.predict [--side 10980] [--output DIR]
+  python -m experiments.benchmarks.predict [--embed] [--side 10980]
+    [--patch_size 1] [--output DIR]
 
 Makes a Sentinel-2 tile of smooth noise and a run of the default model with
-random parameters (what is learned takes no time), and predicts the tile in a
-process of its own, all files written. Then the model alone goes over as many
-patches, again and again the same, in batches as large. Peak memory is that of
-the process that predicts.
+random parameters (what is learned takes no time; `--patch_size`, see
+`config.model`, makes it faster), and predicts or embeds the tile in a process
+of its own, all files written. Then the model alone goes over as many patches,
+again and again the same, in batches as large. Peak memory is that of the
+process.
 """
 
 import argparse
@@ -20,7 +22,7 @@ import time
 import numpy as np
 
 from data_prep import geo_tiles, grids, products, sources, tile_writer
-from experiments import command, tile_files
+from experiments import command, embeddings, tile_files
 from experiments.benchmarks import memory, noise
 from geojax import predict, tasks
 from geojax.training import checkpoint, data_info, progress
@@ -77,11 +79,13 @@ def main():
   """Makes tile and run, predicts, measures, prints."""
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument("--side", type=int, default=10980)
+  parser.add_argument("--patch_size", type=int, default=1)
   parser.add_argument("--output", type=pathlib.Path)
-  parser.add_argument("--predict", action="store_true", help="only this part")
+  parser.add_argument("--embed", action="store_true", help="not predictions")
+  parser.add_argument("--measure", action="store_true", help="only this part")
   arguments = parser.parse_args()
-  if arguments.predict:
-    _predict(arguments.output)
+  if arguments.measure:
+    (_embed if arguments.embed else _predict)(arguments.output)
     return
   with tempfile.TemporaryDirectory() as scratch:
     folder = arguments.output or pathlib.Path(scratch)
@@ -98,12 +102,13 @@ def main():
         date=None,
       )
     if not (folder / "run").exists():
-      write_untrained_run(
-        folder / "run", config_lib.default_config(), describe_tiles("sentinel2")
-      )
+      config = config_lib.default_config()
+      config.model.patch_size = arguments.patch_size
+      write_untrained_run(folder / "run", config, describe_tiles("sentinel2"))
     subprocess.run(
       [
-        *(sys.executable, "-m", "experiments.benchmarks.predict", "--predict"),
+        *(sys.executable, "-m", "experiments.benchmarks.predict", "--measure"),
+        *(["--embed"] if arguments.embed else []),
         f"--output={folder}",
       ],
       check=True,
@@ -123,13 +128,34 @@ class _Clock:
     return np.array([time.perf_counter(), time.process_time()])
 
 
-def _predict(folder):
-  """Predicts the tile, then times the model alone."""
-  tile = folder / f"{noise.PRODUCT}_s2.tif"
+def _load(folder):
+  """Tile, predictor, and a batch of patches."""
   predictor = predict.load(folder / "run")
-  # What is compiled takes its time once, however many tiles there are.
   shape = (predictor.batch_size, *predictor.data.image_shape)
   patches = np.random.default_rng(0).integers(0, 9000, shape).astype(np.uint16)
+  return folder / f"{noise.PRODUCT}_s2.tif", predictor, patches
+
+
+def _embed(folder):
+  """Embeds the tile, then times the encoder alone."""
+  tile, encoder, patches = _load(folder)
+  encoder.features(patches)
+  start = _Clock()
+  path = folder / "embeddings.parquet"
+  count, errors = embeddings.embed_tiles(encoder, [tile], path)
+  seconds = start.elapsed()
+  peak = memory.peak_mib() / 1024
+  assert not errors, errors
+  start = _Clock()
+  for _ in range(-(-count // encoder.batch_size)):
+    encoder.features(patches)
+  _report(count, "embedded", seconds, start.elapsed(), peak, asked=(1.1, 2))
+
+
+def _predict(folder):
+  """Predicts the tile, then times the model alone."""
+  tile, predictor, patches = _load(folder)
+  # What is compiled takes its time once, however many tiles there are.
   predictor.predict(patches).credible_area_km2()
   start = _Clock()
   written, errors = tile_files.predict_tiles(
@@ -140,7 +166,7 @@ def _predict(folder):
     how="mean",
     num_independent=1.0,
   )
-  seconds, cpu_seconds = start.elapsed()
+  seconds = start.elapsed()
   peak = memory.peak_mib() / 1024
   assert not errors, errors
   (described,) = written.values()
@@ -148,13 +174,17 @@ def _predict(folder):
   start = _Clock()
   for _ in range(-(-count // predictor.batch_size)):
     predictor.predict(patches)
-  alone, cpu_alone = start.elapsed()
-  print(f"{count:,} patches predicted in {seconds:.1f} s, all files written")
-  print(f"the forward passes alone take {alone:.1f} s")
-  print(f"ratio {seconds / alone:.2f}, asked: 1.2 at most")
-  # Of a machine that does other work as well, this tells more.
-  print(f"ratio of CPU time {cpu_seconds / cpu_alone:.2f}")
-  print(f"peak memory {peak:.2f} GiB, asked: 3 at most")
+  _report(count, "predicted", seconds, start.elapsed(), peak, asked=(1.2, 3))
+
+
+def _report(count, done, seconds, alone, peak, asked):
+  """Prints what was measured; times by the wall and of all cores."""
+  print(f"{count:,} patches {done} in {seconds[0]:.1f} s, all files written")
+  print(f"the forward passes alone take {alone[0]:.1f} s")
+  print(f"ratio {seconds[0] / alone[0]:.2f}, asked: {asked[0]} at most")
+  # Of a machine that does other work as well, this says more.
+  print(f"ratio of CPU time {seconds[1] / alone[1]:.2f}")
+  print(f"peak memory {peak:.2f} GiB, asked: {asked[1]} at most")
 
 
 if __name__ == "__main__":
