@@ -5,7 +5,8 @@
 A tile is what the run's data set could be built from: a GeoTIFF, or a .SAFE
 product, a folder or zip, of which a tile is made in OUT/tiles first. Patches,
 cloud rule and scale are those of the run. Leaves in OUT/<name of the tile>
-`prediction.json`, `prediction.png` and `climate_zones.tif`.
+`prediction.json`, `prediction.png`, `credible_regions.geojson` and
+`climate_zones.tif`.
 
 Exits with 0; with 1 if there is no prediction, and with 3 if there are some but
 not of all tiles.

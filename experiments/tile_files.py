@@ -1,4 +1,4 @@
-"""Predicts tiles, each to files: JSON, a picture, a GeoTIFF of zones."""
+"""Predicts tiles, each to files: JSON, picture, regions, GeoTIFF of zones."""
 
 import datetime
 import json
@@ -11,9 +11,10 @@ import tqdm
 from data_prep import climate_maps, tile_patches, tile_writer, tiles, unseen
 from experiments import tile_predictions
 from geojax import cell_regions, climate, encodings, files, predict, sphere
-from geojax.views import patches, tile_plots
+from geojax.views import patches, polygons, tile_plots
 
-JSON, PICTURE, ZONES = "prediction.json", "prediction.png", "climate_zones.tif"
+JSON, PICTURE = "prediction.json", "prediction.png"
+REGIONS, ZONES = "credible_regions.geojson", "climate_zones.tif"
 
 _NO_PATCH = 255
 # The climate as mapped is shown at about so many pixels a side.
@@ -115,6 +116,8 @@ def write(folder, tile, config, *, how, num_independent) -> dict:
     )
   if {"place", "date_mean", "climate_probs"} <= set(tile.tile.columns):
     draw(tile, config, zones).savefig(folder / PICTURE, dpi=110)
+  if tile.cell_levels is not None:
+    files.write_text(folder / REGIONS, _polygons(tile))
   described = {"tile": str(tile.patches.tile.path), "combined_by": how}
   if how == "product":
     described["num_independent"] = num_independent
@@ -175,7 +178,9 @@ def _where(tile):
   if levels is not None:
     level = tile.tile.credible_level(np.float32(place)[None])
     where["truth"]["credible_level"] = _round(level[0], 3)
-    where["credible_regions"] = _regions(tile.cell_probs, levels)
+    where["credible_regions"] = _areas(
+      cell_regions.credible_area_km2(tile.cell_probs, predict.LEVELS)
+    )
   return where
 
 
@@ -228,22 +233,26 @@ def _mapped_zones(tile, config):
   return climate_maps.load(*config.climate_files).lookup(lat, lon).astype(int)
 
 
-def _regions(probabilities, levels):
-  """Returns the credible regions: their areas, and the cells in them."""
-  cells = sphere.equal_area_grid(len(probabilities))
-  areas = cell_regions.credible_area_km2(probabilities, predict.LEVELS)
-  regions = []
-  for level, area in zip(predict.LEVELS, areas, strict=True):
-    lat, lon = sphere.unit_to_latlon(cells[levels < level])
-    regions.append(
-      {
-        "level": level,
-        "area_km2": _round(area, 0),
-        "cell_km2": _round(cell_regions.EARTH_AREA_KM2 / len(cells), 1),
-        "cells_lat_lon": np.round(np.stack([lat, lon], 1), 2).tolist(),
-      }
-    )
-  return regions
+def _areas(areas):
+  return [
+    {"level": level, "area_km2": _round(area, 0)}
+    for level, area in zip(predict.LEVELS, areas, strict=True)
+  ]
+
+
+def _polygons(tile):
+  """GeoJSON of the tile's credible regions, the largest first.
+
+  A region's last cell belongs to it as a whole, so that its polygon is larger
+  than its area by less than a cell.
+  """
+  areas = cell_regions.credible_area_km2(tile.cell_probs, predict.LEVELS)
+  return polygons.to_geojson(
+    [
+      (polygons.of_cells(tile.cell_levels < region["level"]), region)
+      for region in reversed(_areas(areas))
+    ]
+  )
 
 
 def _per_patch(tile):
@@ -267,10 +276,7 @@ def _per_patch(tile):
         "distance_km": _round(distance[i], 1),
       }
       if tile.areas_km2 is not None:
-        where["credible_regions"] = [
-          {"level": level, "area_km2": _round(area, 0)}
-          for level, area in zip(predict.LEVELS, tile.areas_km2[i], strict=True)
-        ]
+        where["credible_regions"] = _areas(tile.areas_km2[i])
       described[i]["where"] = where
   if "date_mean" in columns:
     for patch, when in zip(described, _dates(of_patches), strict=True):

@@ -194,6 +194,32 @@ def equal_area_grid(num_cells):
   return _from_z_and_turns(z, turns)
 
 
+def equal_area_bounds(num_cells):
+  """Bounds of the cells of `equal_area_grid(num_cells)`, which are rectangles.
+
+  Args:
+    num_cells: Number of cells of the grid, at least 1.
+
+  Returns:
+    South, west, north and east in degrees, NumPy float64, shape `[n, 4]`. Cells
+    end at 180 degrees; neighbours share their numbers.
+  """
+  starts = _band_starts(num_cells)
+  counts = np.diff(starts)
+  edges = np.degrees(np.arcsin(1 - 2 * starts / num_cells))
+  place = np.arange(num_cells) - np.repeat(starts[:-1], counts)
+  width = 360 / np.repeat(counts, counts)
+  return np.stack(
+    [
+      np.repeat(edges[1:], counts),
+      place * width - 180,
+      np.repeat(edges[:-1], counts),
+      (place + 1) * width - 180,
+    ],
+    axis=-1,
+  )
+
+
 def equal_area_index(x, num_cells):
   """Index of the cell of `equal_area_grid(num_cells)` that holds each point.
 

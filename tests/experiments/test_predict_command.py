@@ -7,15 +7,17 @@ import pathlib
 import subprocess
 import sys
 
+import geopandas
 import numpy as np
 import pytest
+import shapely
 import tensorflow_datasets as tfds
 import tiny_encoder
 
 from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
-from experiments import tile_files
+from experiments import tile_files, tile_predictions
 from experiments.benchmarks import predict as benchmark
-from geojax import climate, predict
+from geojax import cell_regions, climate, predict
 from geojax.training import config as config_lib
 from geojax.training import data_info
 from geojax.training.errors import ConfigError
@@ -158,16 +160,31 @@ def test_overlapping_patches_are_pixels_about_their_middles(earth, smoke):
 
 def test_regions_hold_each_other_and_the_truth_has_its_level(earth, smoke):
   path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
-  (found,) = run_command(earth, [path], smoke / "out")[0].values()
+  written, _ = run_command(earth, [path], smoke / "out")
+  (folder,), (found,) = written.keys(), written.values()
   where = found["where"]
   inner, middle, outer = where["credible_regions"]
   assert [r["level"] for r in (inner, middle, outer)] == [0.5, 0.8, 0.95]
-  cells = [set(map(tuple, r["cells_lat_lon"])) for r in (inner, middle, outer)]
-  assert cells[0] < cells[1] < cells[2]
-  for region, inside in zip((inner, middle, outer), cells, strict=True):
-    area = region["area_km2"] / region["cell_km2"]
-    assert len(inside) - 1 <= round(area, 3) <= len(inside)
-  assert 0 <= where["truth"]["credible_level"] <= 1
+  regions = geopandas.read_file(folder / "credible_regions.geojson")
+  assert regions.level.tolist() == [0.95, 0.8, 0.5]
+  assert regions.area_km2.tolist() == [
+    region["area_km2"] for region in (outer, middle, inner)
+  ]
+  large, medium, small = regions.geometry
+  assert large.covers(medium)
+  assert medium.covers(small)
+  of_cells = regions.to_crs("ESRI:54034").area / 1e6
+  cell_km2 = cell_regions.EARTH_AREA_KM2 / tile_predictions.NUM_CELLS
+  # A region's last cell is part of its polygon as a whole.
+  assert ((of_cells / regions.area_km2) > 0.99).all()
+  assert (of_cells < 1.01 * regions.area_km2 + cell_km2).all()
+  level = where["truth"]["credible_level"]
+  assert 0 <= level <= 1
+  truth = shapely.Point(where["truth"]["lon"], where["truth"]["lat"])
+  for region, geometry in zip(regions.level, regions.geometry, strict=True):
+    # Within the resolution of the cells.
+    if abs(level - region) > 0.1:
+      assert geometry.contains(truth) == (level < region)
   areas = [
     r["area_km2"] for r in found["per_patch"][0]["where"]["credible_regions"]
   ]
@@ -247,7 +264,10 @@ def test_the_command_ends_with_3_where_a_tile_was_bad(smoke, tmp_path):
   assert "/nowhere.tif: no such file" in done.stderr
   assert good.stem in done.stdout
   files = {path.name for path in (tmp_path / "out" / good.stem).iterdir()}
-  assert files == {"prediction.json", "prediction.png", "climate_zones.tif"}
+  assert files == {
+    *("prediction.json", "prediction.png"),
+    *("credible_regions.geojson", "climate_zones.tif"),
+  }
   done = run(good, workdir=tmp_path)
   assert done.returncode == 1
   assert "no workdir of a run" in done.stderr
