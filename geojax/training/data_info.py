@@ -78,7 +78,11 @@ def describe(name, dataset) -> DataInfo:
 def to_dict(info: DataInfo) -> dict:
   """Returns a `DataInfo` in JSON's types."""
   found = dataclasses.asdict(info)
-  found["targets"] = list(found["targets"].values())
+  # What a target lacks is left out, as before there was such an attribute.
+  found["targets"] = [
+    {key: value for key, value in target.items() if value is not None}
+    for target in found["targets"].values()
+  ]
   return json.loads(json.dumps(found))
 
 
