@@ -20,6 +20,7 @@ _CAPTIONS = {
   "map_patch": "Where the patch of median error may have been taken",
   "map_tile": "The same for all patches around it together",
   "error_against": "Error against latitude and distance to training",
+  "recall": "Truths within the densest areas, against the baselines",
   "reliability": "Calibration: accuracy by confidence, coverage by level",
   "confusion": "Climate zones and classes that are taken for each other",
   "days": "Error of the day around the year",

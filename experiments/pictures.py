@@ -8,6 +8,7 @@ import numpy as np
 
 from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
+from geojax.evaluation import distance
 from geojax.tasks import coords
 from geojax.training import evaluate, sharding
 from geojax.training import run as run_lib
@@ -25,6 +26,7 @@ def draw(
   table: dict,
   train_km: np.ndarray,
   figures: dict,
+  baselines: dict,
   reader: "PatchReader",
   folder: pathlib.Path,
 ) -> None:
@@ -35,6 +37,7 @@ def draw(
     table: A table of the split.
     train_km: Distance of each record to the nearest train place.
     figures: See `figures.compute`.
+    baselines: Metrics of the baselines by name.
     reader: Of the split.
     folder: Where the pictures go.
   """
@@ -59,6 +62,8 @@ def draw(
   }
   if any(curves.values()):
     drawn["reliability"] = charts.reliability(**curves)
+  if recall := _recall_curves({"this run": figures, **baselines}):
+    drawn["recall"] = charts.recall_by_area(curves=recall)
   if "place" in land:
     lat_deg, _ = encodings.decode_coordinates(land["coords"])
     places = {
@@ -175,6 +180,18 @@ class PatchReader:
     cells = sphere.equal_area_grid(num_cells).astype(np.float32)
     probability = self._map(logits, **self.mixture, cells=cells)
     return cell_regions.cell_levels(np.asarray(probability, np.float64))
+
+
+def _recall_curves(found):
+  """Areas in km^2 and shares found within, by name of the predictor."""
+  exponents = distance.RECALL_EXPONENTS
+  names = [distance.recall_name(exponent) for exponent in exponents]
+  if not {*names} <= found["this run"].keys():
+    return {}
+  return {
+    title: (10.0 ** np.array(exponents), np.array([each[n] for n in names]))
+    for title, each in found.items()
+  }
 
 
 def _coverage_curves(figures):

@@ -60,7 +60,7 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   )
   figures.write_predictions(table, train_km, folder / "predictions.parquet")
   reader = pictures.PatchReader(run, variables, split)
-  pictures.draw(run, table, train_km, found, reader, folder)
+  pictures.draw(run, table, train_km, found, compared, reader, folder)
   plots.training_curves(
     logs.read_metrics(workdir), curve_panels(run.tasks)
   ).savefig(workdir / "curves.png", dpi=110)

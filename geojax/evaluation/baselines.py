@@ -12,7 +12,7 @@ import math
 import numpy as np
 from scipy import spatial
 
-from geojax import climate, encodings, sphere, vmf
+from geojax import cell_regions, climate, encodings, sphere, vmf
 from geojax.evaluation import distance
 
 _LOG_UNIFORM = -math.log(4 * math.pi)
@@ -24,6 +24,8 @@ _UNIFORM_SHARES = (0.001, 0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99)
 _NUM_CELLS = 8192
 _NUM_TUNING = 1024
 _NUM_SAMPLE = 2048
+# Cells of 88 km a side that areas are counted in.
+_NUM_AREA_CELLS = 2**16
 
 
 def uniform(test):
@@ -60,6 +62,13 @@ def uniform(test):
       },
       "geoscore": distance.GEOSCORE_MAX * mean_score,
       "nll_nats": 0.0,
+      # Every region of an area is one of the densest.
+      **{
+        distance.recall_name(exponent): (
+          10**exponent / cell_regions.EARTH_AREA_KM2
+        )
+        for exponent in distance.RECALL_EXPONENTS
+      },
       "climate_accuracy": chance,
       "climate_class_accuracy": 1 / len(climate.CLASSES),
       "climate_top3": 3 * chance,
@@ -86,8 +95,8 @@ def best_constant(train, validation, test, summarize, metrics, *, seed=0):
     validation: Labels; kernel width and uniform share are tuned on them.
     test: Labels of the test split.
     summarize: Function of test labels and answers, `place` `[n, 3]`,
-      `climate_probs` `[n, 31]`, `day` `[n]` and `log_prob` `[n]`, that returns
-      a function of a mask.
+      `climate_probs` `[n, 31]`, `day`, `log_prob` and `denser_km2`, see
+      `mixture.credible_regions`, each `[n]`, that returns a function of a mask.
     metrics: The `metrics.Metric` of `distance_km` alone are looked for in it.
     seed: Seed of the samples that the searches use.
 
@@ -115,9 +124,16 @@ def best_constant(train, validation, test, summarize, metrics, *, seed=0):
   tuning = _sample(rng, _places(validation), _NUM_TUNING)
   known = encodings.known_rows(test)["coords"]
   test_places = _all_places(test)
-  log_prob = np.full(len(known), _LOG_UNIFORM)
+  log_prob, denser_km2 = np.full((2, len(known)), _LOG_UNIFORM)
   if known.any():
-    log_prob[known] = _tuned(density, tuning, test_places[known])
+    tuned = _tuned(density, tuning)
+    log_prob[known] = tuned(test_places[known])
+    everywhere = np.sort(tuned(sphere.equal_area_grid(_NUM_AREA_CELLS)))
+    denser = len(everywhere) - np.searchsorted(
+      everywhere, log_prob[known], side="right"
+    )
+    cell_km2 = cell_regions.EARTH_AREA_KM2 / len(everywhere)
+    denser_km2[known] = denser * cell_km2
   size = len(known)
   over_all = summarize(
     test,
@@ -128,6 +144,7 @@ def best_constant(train, validation, test, summarize, metrics, *, seed=0):
       ),
       "day": np.full(size, _best_day(_days(train))),
       "log_prob": log_prob,
+      "denser_km2": denser_km2,
     },
   )
   of_distance = [
@@ -191,14 +208,19 @@ def nearest_patch(train, validation, test, summarize):
 
   known = encodings.known_rows(validation)["coords"]
   _check_some("validation", known)
-  answer = nearest(test)
+  answer, of_test = nearest(test), pairs(test)
+  tuned = _tuned(density, pairs(validation)[known])
   return summarize(
     test,
     {
       "place": _all_places(answer),
       "climate_probs": answer["climate"],
       "day": encodings.decode_day_of_year(answer["date"]),
-      "log_prob": _tuned(density, pairs(validation)[known], pairs(test)),
+      "log_prob": tuned(of_test),
+      # The densest places are those nearest to the patch's: a cap.
+      "denser_km2": math.pi
+      * sphere.EARTH_RADIUS_KM**2
+      * np.sum((of_test[:, 0] - of_test[:, 1]) ** 2, axis=-1),
     },
   )
 
@@ -248,8 +270,8 @@ def _sample(rng, rows, size):
   return rng.permutation(rows)[:size]
 
 
-def _tuned(density, tuning, rows):
-  """Log-densities of rows, mixed with uniform, after tuning both numbers.
+def _tuned(density, tuning):
+  """Function of rows: log-densities, mixed with uniform; both numbers tuned.
 
   `density(rows, kappa)` are the log-densities of rows at a concentration.
   """
@@ -267,7 +289,7 @@ def _tuned(density, tuning, rows):
       score = mixed(log_prob, share).mean()
       if score > best:
         best, best_kappa, best_share = score, kappa, share
-  return mixed(density(rows, best_kappa), best_share)
+  return lambda rows: mixed(density(rows, best_kappa), best_share)
 
 
 def _best_day(day):

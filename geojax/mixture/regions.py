@@ -9,7 +9,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from geojax import arrays, cell_regions, vmf
+from geojax import arrays, cell_regions, sphere, vmf
 from geojax.mixture.decoders import checked, log_joint
 
 _GOLDEN = (math.sqrt(5) - 1) / 2
@@ -57,7 +57,14 @@ def credible_regions(
   Returns:
     `level`, see `credible_level`, shape `[batch]`; `log_density`, the least
     in each region, in nats per steradian, shape `[batch, masses]`; `area_sr`,
-    each region's area in steradians, at most 4 pi, shape `[batch, masses]`.
+    each region's area in steradians, at most 4 pi, shape `[batch, masses]`;
+    `denser_sr`, the area of all that is denser than the density at x, shape
+    `[batch]`, by as many points spread evenly over the sphere besides: points
+    of equal mass are too few where the density is low.
+
+  References:
+    Veach & Guibas, Optimally combining sampling techniques for Monte Carlo
+    rendering, SIGGRAPH 1995: both kinds of points by the balance heuristic.
   """
   logits, mu, log_kappa = checked(logits, mu, log_kappa)
   (x,) = arrays.widen(x)
@@ -76,15 +83,25 @@ def credible_regions(
     lambda j: log_prob(point_at(j)), jnp.arange(num_points, dtype=mu.dtype)
   )
   mass = jnp.full_like(at_points.T, 1 / num_points)
-  level = cell_regions.level_of_density(log_prob(x), mass, at_points.T)
+  at_x = log_prob(x)
+  level = cell_regions.level_of_density(at_x, mass, at_points.T)
   densest_first = -jnp.sort(-at_points.T, axis=-1)
   share = cell_regions.shares(mass, masses)
   log_density = jnp.where(share > 0, densest_first[:, None], jnp.inf)
   area_sr = jnp.sum(share * (mass * jnp.exp(-densest_first))[:, None], axis=-1)
+  spread = jnp.asarray(sphere.fibonacci_lattice(num_points), mu.dtype)
+  at_spread = jax.lax.map(
+    lambda point: log_prob(jnp.broadcast_to(point, x.shape)), spread
+  )
+  both = jnp.concatenate([at_points, at_spread])
+  # Points of either kind a steradian there.
+  number = num_points * (jnp.exp(both) + 1 / (4 * math.pi))
+  denser_sr = jnp.sum(jnp.where(both > at_x[None], 1 / number, 0), axis=0)
   return (
     level,
     jnp.min(log_density, axis=-1),
     jnp.minimum(area_sr, 4 * math.pi),
+    jnp.minimum(denser_sr, 4 * math.pi),
   )
 
 

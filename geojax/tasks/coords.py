@@ -27,8 +27,8 @@ _COUNTS = ("coords_counts",)
 _HEADLINE_KM = (1, 25, 200, 750, 2500)
 
 
-def _within(radius_km):
-  return lambda distance_km: distance_km <= radius_km
+def _within(limit):
+  return lambda values: values <= limit
 
 
 _DISTANCE = {"columns": ("distance_km",), "where": _COUNTS}
@@ -108,6 +108,20 @@ DENSITY_METRICS = (
       final=True,
     )
     for i, percent in enumerate(REGIONS_PERCENT)
+  ),
+  *(
+    Metric(
+      name=distance.recall_name(exponent),
+      words=f"share within the densest 10^{exponent:g} km²",
+      columns=("denser_km2",),
+      value=_within(10**exponent),
+      where=_COUNTS,
+      higher_is_better=True,
+      headline=exponent == 6,
+      in_report=exponent == int(exponent),
+      final=True,
+    )
+    for exponent in distance.RECALL_EXPONENTS
   ),
 )
 
@@ -296,9 +310,9 @@ def _decode(outputs, *, options):
 def _score(outputs, target, fitted, *, options):
   """Densities and credible levels of the true places, and regions' areas.
 
-  `log_prob`, `nll_nats` and `credible_level`, each `[batch]`, and `area_km2`
-  `[batch, regions]` at the config's temperature; the last three as `fitted_...`
-  at the one that was fitted; `log_prob_by_temperature`.
+  `nll_nats`, `credible_level` and `denser_km2`, each `[batch]`, and `area_km2`
+  `[batch, regions]` at the config's temperature; as `fitted_...` at the one
+  that was fitted; `log_prob_by_temperature`.
   """
   components = _components(outputs)
   x = encodings.coordinates_to_unit(target)
@@ -307,7 +321,7 @@ def _score(outputs, target, fitted, *, options):
     return mixture.log_prob(x, outputs["logits"] / temperature, **components)
 
   def columns(temperature, prefix=""):
-    level, _, area_sr = mixture.credible_regions(
+    level, _, area_sr, denser_sr = mixture.credible_regions(
       x, outputs["logits"] / temperature, **components, masses=REGIONS
     )
     log_prob = at(temperature)
@@ -315,6 +329,7 @@ def _score(outputs, target, fitted, *, options):
       f"{prefix}nll_nats": losses.relative_nll(log_prob),
       f"{prefix}credible_level": level,
       f"{prefix}area_km2": area_sr * sphere.EARTH_RADIUS_KM**2,
+      f"{prefix}denser_km2": denser_sr * sphere.EARTH_RADIUS_KM**2,
     }
 
   found = columns(options.temperature)
@@ -327,7 +342,7 @@ def _score(outputs, target, fitted, *, options):
 
 
 def _compare(answers, target):
-  """`place_true`, `distance_km`, and `nll_nats` of a `log_prob`, if given."""
+  """`place_true`, `distance_km`; of densities, if given, as of `_score`."""
   place_true = encodings.coordinates_to_unit(target)
   found = {
     "place_true": place_true,
@@ -335,6 +350,8 @@ def _compare(answers, target):
   }
   if "log_prob" in answers:
     found["nll_nats"] = losses.relative_nll(answers["log_prob"])
+  if "denser_km2" in answers:
+    found["denser_km2"] = answers["denser_km2"]
   return found
 
 

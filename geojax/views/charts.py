@@ -217,6 +217,36 @@ def day_circle(*, day_true, day_predicted, lat_deg) -> matplotlib.figure.Figure:
   return figure
 
 
+def recall_by_area(*, curves) -> matplotlib.figure.Figure:
+  """Draws the share of truths within the densest area, by its size.
+
+  Args:
+    curves: By name of a predictor areas in km^2 and shares in [0, 1], each of
+      shape `[areas]`; the first one is the run's.
+
+  Returns:
+    The figure.
+  """
+  figure = matplotlib.figure.Figure(figsize=(5.4, 4.0), layout="constrained")
+  panel = figure.subplots()
+  looks = (
+    {"color": scales.BLUE, "linewidth": 2, "marker": "o"},
+    {"color": scales.ORANGE, "linestyle": "--", "marker": "s"},
+    {"color": scales.GREY, "linestyle": "-.", "marker": "^"},
+    {"color": scales.GREY, "linestyle": ":", "linewidth": 1},
+  )
+  for (name, (area_km2, share)), look in zip(
+    curves.items(), looks, strict=False
+  ):
+    panel.plot(area_km2, 100 * share, label=name, markersize=4, **look)
+  panel.set(xscale="log", ylim=(-3, 103))
+  panel.set_xlabel("area of highest density, km²")
+  panel.set_ylabel("true places inside, %")
+  panel.grid(alpha=0.3)
+  panel.legend(fontsize=8.5)
+  return figure
+
+
 def reliability(*, curves, climate_curve=None) -> matplotlib.figure.Figure:
   """Draws the calibration of places and of climate zones.
 

@@ -74,7 +74,7 @@ def test_a_workdir_holds_what_the_readme_says(trained):
   assert found["calibration"]["fitted_temperature"] > 0
   pictures = (
     "overview errors map_patch map_tile error_against reliability confusion"
-    " days centers examples"
+    " days centers examples recall"
   )
   for name in pictures.split():
     picture = workdir / f"eval/test/{name}.png"

@@ -3,6 +3,7 @@ import pytest
 from scipy import stats
 
 from geojax import encodings, sphere, tasks
+from geojax.cell_regions import EARTH_AREA_KM2
 from geojax.evaluation import baselines, distance, metrics
 from geojax.training import config as config_lib
 
@@ -69,6 +70,7 @@ def test_uniform_is_what_uniform_guesses_reach():
     "climate_probs": (1 + 1e-3 * rng.random((num, 31))) / 31,
     "day": rng.uniform(1, 366, num),
     "log_prob": np.full(num, -np.log(4 * np.pi)),
+    "denser_km2": rng.permutation(num) * EARTH_AREA_KM2 / num,
   }
   table = tasks.compare(TASKS, labels, answers)
   table["climate_class"] = rng.integers(0, 6, num)
@@ -77,7 +79,7 @@ def test_uniform_is_what_uniform_guesses_reach():
   for name, value in over().items():
     # Three standard errors of the shares; the F1 and the means have less.
     assert value == pytest.approx(expected[name], rel=0.02, abs=1e-5) or (
-      name.startswith(("acc@", "climate_ece"))
+      name.startswith(("acc@", "recall@", "climate_ece"))
       and abs(value - expected[name]) < 1e-3
     ), name
   half = np.arange(num) < num // 2
@@ -159,7 +161,10 @@ def test_densities_integrate_to_one():
   bands = {"bands": np.zeros((len(grid), 2))}
 
   def log_prob(labels, answers):
-    return lambda mask=None: {"density": np.exp(answers["log_prob"])}
+    return lambda mask=None: {
+      "density": np.exp(answers["log_prob"]),
+      "denser_km2": answers["denser_km2"],
+    }
 
   few = {name: x[:1] for name, x in (TRAIN | bands).items()}
   some = {name: x[:300] for name, x in (VALIDATION | bands).items()}
@@ -167,8 +172,20 @@ def test_densities_integrate_to_one():
     best_constant(TRAIN, VALIDATION, test, log_prob),
     baselines.nearest_patch(few, some, test | bands, log_prob),
   ):
-    density = over(np.zeros(len(grid), bool))["density"]
+    found = over(np.zeros(len(grid), bool))
+    density, denser_km2 = found["density"], found["denser_km2"]
     assert 4 * np.pi * density.mean() == pytest.approx(1, rel=1e-3)
+    counted = stats.rankdata(-density, "min") - 1
+    expected = counted * EARTH_AREA_KM2 / len(grid)
+    # Far off, where densities are equal but for rounding, order is chance.
+    peaked = density > 1.01 * density.min()
+    assert peaked.sum() > 300
+    # Counted on two grids, of which this one has 500 cells in a peak.
+    np.testing.assert_allclose(
+      *(denser_km2[peaked], expected[peaked]),
+      rtol=0.08,
+      atol=3 * EARTH_AREA_KM2 / len(grid),
+    )
 
 
 def test_the_constant_density_is_near_the_true_one():

@@ -79,12 +79,12 @@ def test_scores_of_a_mixture():
   ]:
     scaled = outputs | {"logits": outputs["logits"] / temperature}
     nll = losses.relative_nll(log_prob(x, **scaled))
-    level, _, area_sr = regions(x, **scaled)
-    area_km2 = area_sr * 6371.0088**2
+    level, _, area_sr, denser_sr = regions(x, **scaled)
     for name, expected in [
       ("nll_nats", nll),
       ("credible_level", level),
-      ("area_km2", area_km2),
+      ("area_km2", area_sr * 6371.0088**2),
+      ("denser_km2", denser_sr * 6371.0088**2),
     ]:
       value = columns[prefix + name]
       np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-4)

@@ -42,6 +42,7 @@ def make_table():
       [0.1, 0.5, 0.51, 0.6, 0.8, 0.81, 0.95, 0.96, 1, 0, 0]
     ),
     "area_km2": np.arange(1, 12)[:, None] * [1.0, 10.0, 100.0],
+    "denser_km2": 10 ** np.arange(3.75, 9, 0.5),
   }
   return tasks.compare(create(), labels, answers), probs
 
@@ -100,6 +101,9 @@ def test_every_metric():
     "area@50%_km2": ("km²", False, 5),
     "area@80%_km2": ("km²", False, 50),
     "area@95%_km2": ("km²", False, 500),
+    **{
+      f"recall@10^{4 + i / 2:g}_km2": ("", True, (i + 1) / 9) for i in range(9)
+    },
     "date_mae_days": ("days", False, 255 / 9),
     "date_median_days": ("days", False, 8),
     **hits,
@@ -111,13 +115,14 @@ def test_every_metric():
   assert [m.name for m in listed if m.final] == [
     *(f"coverage@{p}%" for p in (50, 80, 95)),
     *(f"area@{p}%_km2" for p in (50, 80, 95)),
+    *(f"recall@10^{4 + i / 2:g}_km2" for i in range(9)),
   ]
   assert {m.name for m in listed if not m.in_report} == {
-    name for name in found if name.endswith("_with_sea")
+    name for name in found if name.endswith(("_with_sea", ".5_km2"))
   }
   assert " ".join(m.name for m in listed if m.headline) == (
     "median_km mean_km acc@1km acc@25km acc@200km acc@750km acc@2500km"
-    " geoscore nll_nats climate_accuracy climate_class_accuracy"
+    " geoscore nll_nats recall@10^6_km2 climate_accuracy climate_class_accuracy"
     " climate_macro_f1 date_mae_days"
   )
 

@@ -100,3 +100,19 @@ def test_reliability_has_a_diagonal_and_the_curves():
   figure = charts.reliability(curves={"one": (mass, mass)})
   (place,) = figure.axes
   assert "coverage" in place.get_ylabel()
+
+
+def test_recall_is_drawn_against_area_by_predictor():
+  areas = np.array([1e4, 1e6, 1e8])
+  curves = {
+    "this run": (areas, np.array([0.1, 0.4, 1.0])),
+    "uniform": (areas, areas / 5.1e8),
+  }
+  (panel,) = charts.recall_by_area(curves=curves).axes
+  assert panel.get_xscale() == "log"
+  for (name, (area_km2, share)), line in zip(
+    curves.items(), panel.lines, strict=True
+  ):
+    assert line.get_label() == name
+    np.testing.assert_allclose(line.get_xdata(), area_km2)
+    np.testing.assert_allclose(line.get_ydata(), 100 * share)
