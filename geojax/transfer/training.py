@@ -98,8 +98,8 @@ class Trainer:
       config,
       [self._task],
       image_shape=self._dataset.image_shape,
-      read_labels=lambda count, names: {
-        name: labels[name][:count] for name in names
+      read_labels=lambda count, task: {
+        name: labels[name][:count] for name in task.labels
       },
       start=self._start,
     )
