@@ -49,6 +49,7 @@ def curves(panels) -> matplotlib.figure.Figure:
   grid = figure.subplots(rows, columns, squeeze=False).ravel()
   # A name has one colour in all panels.
   names = list(dict.fromkeys(c.name for _, _, listed in panels for c in listed))
+  drawn = {}
   for axes, (title, words, listed) in zip(grid, panels, strict=False):
     shots = sorted(
       {shots for curve in listed for shots in curve.shots},
@@ -61,7 +62,7 @@ def curves(panels) -> matplotlib.figure.Figure:
       # Shifted a little, so that bars do not hide one another.
       index = names.index(curve.name)
       shift = 0.06 * (index - (len(names) - 1) / 2)
-      axes.errorbar(
+      drawn[curve.name] = axes.errorbar(
         [x + shift for x in at],
         curve.mean,
         yerr=[below, above],
@@ -78,7 +79,15 @@ def curves(panels) -> matplotlib.figure.Figure:
     axes.set_ylabel(words)
     axes.set_title(title, fontsize=10)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, fontsize=8)
   for axes in grid[len(panels) :]:
     axes.set_axis_off()
+  # Outside, where it hides no curve.
+  figure.legend(
+    drawn.values(),
+    drawn.keys(),
+    loc="outside lower center",
+    ncols=4,
+    frameon=False,
+    fontsize=9,
+  )
   return figure
