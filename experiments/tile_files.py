@@ -116,12 +116,13 @@ def write(folder, tile, config, *, how, num_independent) -> dict:
     )
   if {"place", "date_mean", "climate_probs"} <= set(tile.tile.columns):
     draw(tile, config, zones).savefig(folder / PICTURE, dpi=110)
-  if tile.cell_levels is not None:
-    files.write_text(folder / REGIONS, _polygons(tile))
   described = {"tile": str(tile.patches.tile.path), "combined_by": how}
   if how == "product":
     described["num_independent"] = num_independent
   described |= describe(tile)
+  if tile.cell_levels is not None:
+    regions = described["where"]["credible_regions"]
+    files.write_text(folder / REGIONS, _polygons(tile, regions))
   # A line a key: to be read by eyes as well, and not ten times as long.
   lines = (
     f"{json.dumps(key)}: {json.dumps(value, allow_nan=False)}"
@@ -240,17 +241,16 @@ def _areas(areas):
   ]
 
 
-def _polygons(tile):
-  """GeoJSON of the tile's credible regions, the largest first.
+def _polygons(tile, regions):
+  """GeoJSON of the tile's credible regions as described, the largest first.
 
   A region's last cell belongs to it as a whole, so that its polygon is larger
   than its area by less than a cell.
   """
-  areas = cell_regions.credible_area_km2(tile.cell_probs, predict.LEVELS)
   return polygons.to_geojson(
     [
       (polygons.of_cells(tile.cell_levels < region["level"]), region)
-      for region in reversed(_areas(areas))
+      for region in reversed(regions)
     ]
   )
 

@@ -13,7 +13,8 @@ _NUM_RECORDS = 4096
 # Means over a patch, of what is known and 0 elsewhere: 1, absolute error,
 # squared error, truth, squared truth; with a threshold also whether truth and
 # answer are above it, the truth is, and the answer is.
-_SUMS = ("known", "error", "squared", "truth", "squared_truth") + (
+_SUMS = (
+  *("known", "error", "squared", "truth", "squared_truth"),
   *("hit", "there", "found"),
 )
 # Of the pixels of a patch, so that nothing is divided by 0.

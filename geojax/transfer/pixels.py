@@ -115,7 +115,7 @@ def fit(read, count, size, choose):
   mean, mean_answer = sums / weight, answers / weight
   covariance = squares / weight - np.outer(mean, mean)
   deviation = np.sqrt(np.maximum(np.diagonal(covariance), 0))
-  # A channel that is the same everywhere tells nothing.
+  # A channel that is the same everywhere is of no use.
   varies = deviation > 1e-6 * np.abs(shift)
   nothing = np.zeros_like(deviation)
   scale = np.divide(1, deviation, out=nothing, where=varies)
