@@ -10,7 +10,7 @@ from pyarrow import parquet
 
 from geojax import climate, files, sphere, tasks
 from geojax.evaluation import calibration, groups, metrics
-from geojax.tasks import coords
+from geojax.tasks import coords, coords_metrics
 
 # Masses of the curve of coverage, from nothing to all.
 CURVE_MASSES = np.linspace(0, 1, 21)
@@ -84,7 +84,7 @@ def _of_distance(table, place):
   distance_km = sphere.great_circle_km(
     np.float64(place), np.float64(table["place_true"])
   )
-  listed = [m for m in coords.METRICS if m.name != "count"]
+  listed = [m for m in coords_metrics.METRICS if m.name != "count"]
   return metrics.summarize({**table, "distance_km": distance_km}, listed)
 
 
@@ -101,7 +101,7 @@ def _calibration(table, prefix):
   level = table["credible_level"][table["coords_counts"]]
   covered = calibration.coverage(level, CURVE_MASSES)
   return {
-    **metrics.summarize(table, coords.DENSITY_METRICS),
+    **metrics.summarize(table, coords_metrics.DENSITY_METRICS),
     # The mean gap between the two: 0 is calibrated.
     "coverage_error": float(np.mean(np.abs(covered - CURVE_MASSES))),
     "curve": {"mass": CURVE_MASSES, "coverage": covered},
@@ -160,7 +160,7 @@ def write_predictions(
       short = name.removeprefix("place").removeprefix("_") or "predicted"
       lat_deg, lon_deg = sphere.unit_to_latlon(place)
       columns |= {f"lat_{short}": lat_deg, f"lon_{short}": lon_deg}
-  for i, percent in enumerate(coords.REGIONS_PERCENT):
+  for i, percent in enumerate(coords_metrics.REGIONS_PERCENT):
     if "area_km2" in table:
       columns[f"area_{percent}_km2"] = table["area_km2"][:, i]
   columns["train_km"] = train_km

@@ -7,7 +7,7 @@ import numpy as np
 from data_prep import climate_maps
 from experiments import pictures
 from geojax import encodings, files, tasks
-from geojax.tasks import coords
+from geojax.tasks import coords_metrics
 from geojax.training import run as run_lib
 from geojax.views import report
 
@@ -127,7 +127,7 @@ def _decoders(figures):
         metric.title,
         tuple(_number(decoder[metric.name]) for decoder in decoders.values()),
       )
-      for metric in coords.METRICS
+      for metric in coords_metrics.METRICS
       if metric.name in next(iter(decoders.values()))
     ),
   )
@@ -138,7 +138,9 @@ def _calibration(figures):
   if not found:
     return
   kinds = found["as_configured"], found["fitted"]
-  titles = {metric.name: metric.title for metric in coords.DENSITY_METRICS}
+  titles = {
+    metric.name: metric.title for metric in coords_metrics.DENSITY_METRICS
+  }
   titles["coverage_error"] = "mean gap between coverage and level"
   yield report.Table(
     title="Calibration by temperature, fitted on validation",

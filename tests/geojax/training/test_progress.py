@@ -5,12 +5,12 @@ import json
 
 import pytest
 
-from geojax.tasks import coords
+from geojax.tasks import coords_metrics
 from geojax.training import config as config_lib
 from geojax.training.errors import NonFiniteError
 from geojax.training.progress import Progress, learning_rate
 
-_MEDIAN_KM = next(m for m in coords.METRICS if m.name == "median_km")
+_MEDIAN_KM = next(m for m in coords_metrics.METRICS if m.name == "median_km")
 
 
 def _config(**options):
