@@ -11,7 +11,8 @@ accurate at large kappa as geojax.
 Each form lives in a process of its own. They take turns, one run each, so that
 whatever else the machine does falls on all of them alike. Peak memory is the
 growth of the process's peak resident size since before the arrays were made:
-parameters and gradients included.
+parameters and gradients included; on a GPU it is of no use. Both sides use the
+GPU where there is one.
 """
 
 import argparse
@@ -109,7 +110,8 @@ def make_torch_run(form, arrays):
   """The same in PyTorch."""
   import torch
 
-  x, *parameters = [torch.from_numpy(value) for value in arrays]
+  device = "cuda" if torch.cuda.is_available() else "cpu"
+  x, *parameters = [torch.from_numpy(value).to(device) for value in arrays]
   arrays.clear()
   for value in parameters:
     value.requires_grad_()

@@ -1,4 +1,4 @@
-"""The Core encoder and the U in plain PyTorch, for tests and benchmarks.
+"""The encoders and the U in plain PyTorch, for tests and benchmarks.
 
 They carry the published names, so that a published file of weights loads into
 them with `load_state_dict` as it is, and `geojax.models.convert` can be held
@@ -123,6 +123,42 @@ class CoreEncoder(nn.Module):
     for stage in self.encoder_blocks:
       x = functional.max_pool2d(stage(x), 2)
     return self.head(x)
+
+
+class ViT(nn.Module):
+  """The size "s" of `geojax.models.ViT` with a linear head, for its speed.
+
+  Attention is PyTorch's fused one. Positions are learned, which costs the same.
+  """
+
+  def __init__(
+    self, *, bands=10, num_outputs=36, side=128, patch_size=16, width=384
+  ):
+    super().__init__()
+    self.patches = nn.Conv2d(bands, width, patch_size, patch_size)
+    tokens = (side // patch_size) ** 2
+    self.positions = nn.Parameter(torch.zeros(tokens, width))
+    self.blocks = nn.ModuleList(
+      nn.TransformerEncoderLayer(
+        width,
+        width // 64,
+        4 * width,
+        dropout=0.0,
+        activation=functional.gelu,
+        batch_first=True,
+        norm_first=True,
+      )
+      for _ in range(12)
+    )
+    self.norm = nn.LayerNorm(width)
+    self.head = nn.Linear(width, num_outputs)
+
+  def forward(self, x):
+    """Predicts from `[batch, bands, height, width]`."""
+    x = self.patches(x).flatten(2).transpose(1, 2) + self.positions
+    for block in self.blocks:
+      x = block(x)
+    return self.head(self.norm(x).mean(1))
 
 
 class AttentionGate(nn.Module):

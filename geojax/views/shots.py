@@ -57,8 +57,13 @@ def curves(panels) -> matplotlib.figure.Figure:
     )
     for curve in listed:
       at = [shots.index(number) for number in curve.shots]
-      below = [m - a for m, a in zip(curve.mean, curve.low, strict=True)]
-      above = [b - m for m, b in zip(curve.mean, curve.high, strict=True)]
+      # Rounding carries the mean of equal draws beyond them.
+      below = [
+        max(m - a, 0) for m, a in zip(curve.mean, curve.low, strict=True)
+      ]
+      above = [
+        max(b - m, 0) for m, b in zip(curve.mean, curve.high, strict=True)
+      ]
       # Shifted a little, so that bars do not hide one another.
       index = names.index(curve.name)
       shift = 0.06 * (index - (len(names) - 1) / 2)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.benchmarks import memory, model_table, train_step
+from experiments.benchmarks import accelerator, memory, model_table, train_step
 from experiments.benchmarks import train_step_forms as forms
 from geojax.models import core
 
@@ -90,3 +90,32 @@ def test_both_sides_begin_alike_and_take_the_same_step(tmp_path, monkeypatch):
   there = forms.make_torch_run("torch contiguous", "atto", weights)
   assert here() == pytest.approx(there(), rel=1e-4)
   assert here() == pytest.approx(there(), rel=0.1)
+
+
+def test_a_step_on_an_accelerator_is_measured(monkeypatch, capsys):
+  monkeypatch.setattr(accelerator, "SIDE", 32)
+  monkeypatch.setattr(accelerator, "_STEPS", 2)
+  monkeypatch.setattr("sys.stdin", ["run", "run"])
+  accelerator.work("geojax remat", "vit_ti/16", 8)
+  ready, *lines = capsys.readouterr().out.splitlines()
+  assert ready == "ready"
+  for line in lines:
+    milliseconds, gib = map(float, line.split())
+    assert 0 < milliseconds < 60_000
+    assert 0.01 < gib < 4
+  # Of 4 tokens: 2 multiplications and additions a weight of the blocks.
+  assert accelerator.count_flops("vit_ti/16") == pytest.approx(
+    3 * 2 * 4 * 12 * 12 * 192**2, rel=0.1
+  )
+
+
+@pytest.mark.torch
+def test_pytorchs_vit_is_as_large():
+  from experiments.benchmarks import torch_models
+
+  model = model_table.make_model("vit", "s", 16)
+  ours = model_table.count_parameters(model, accelerator.BANDS, 128)
+  theirs = torch_models.ViT()
+  # Its positions are learned, ours are not.
+  count = sum(p.numel() for p in theirs.parameters())
+  assert count - theirs.positions.numel() == ours
