@@ -21,6 +21,8 @@ import hashlib
 
 import numpy as np
 
+from geojax import blocks
+
 SPLITS = ("train", "validation", "test")
 TRAIN, VALIDATION, TEST = range(3)
 # A patch that belongs to no split.
@@ -83,14 +85,8 @@ class SplitRule:
     return round(180 / self.block_deg)
 
   def block_of(self, lat_deg, lon_deg):
-    """Rows from the north and columns from 180 W of the blocks of places.
-
-    Columns wrap at 180 degrees. The blocks that meet at a pole are one block,
-    of column 0: neighbours there face each other across the pole.
-    """
-    rows = np.floor((90 - np.asarray(lat_deg)) / self.block_deg).astype(int)
-    cols = np.floor((np.asarray(lon_deg) + 180) / self.block_deg).astype(int)
-    return self._wrap(rows, cols)
+    """Rows and columns of the blocks of places, see `blocks.of_places`."""
+    return blocks.of_places(lat_deg, lon_deg, self.block_deg)
 
   def block_names(self, lat_deg, lon_deg):
     """Names of the blocks of places, `<row>_<column>`; "" if it is unknown."""
@@ -109,10 +105,10 @@ class SplitRule:
   def block_split(self, rows, cols):
     """Splits of blocks, indices into `SPLITS`, int8."""
     num_cols = 2 * self.num_rows
-    blocks, inverse = np.unique(
+    numbers, inverse = np.unique(
       np.asarray(rows) * num_cols + cols, return_inverse=True
     )
-    keys = [divmod(block, num_cols) for block in blocks.tolist()]
+    keys = [divmod(block, num_cols) for block in numbers.tolist()]
     return self._by_hash(keys)[inverse]
 
   def name_split(self, names):
@@ -145,11 +141,6 @@ class SplitRule:
     keep = (rank <= own) & (inside | (own == TRAIN))
     return np.where(keep, own, np.int8(DROPPED))
 
-  def _wrap(self, rows, cols):
-    rows = np.clip(rows, 0, self.num_rows - 1)
-    at_pole = (rows == 0) | (rows == self.num_rows - 1)
-    return rows, np.where(at_pole, 0, cols % (2 * self.num_rows))
-
   def _covers(self, rows, cols, inset_deg, south, west, north, east):
     """Whether each block, shrunk by the inset, covers its patch."""
     inset_deg = inset_deg - _TOLERANCE
@@ -179,7 +170,9 @@ class SplitRule:
       for j in range(np.max(right - left, initial=0) + 1):
         rows = np.minimum(top + i, bottom)
         cols = np.minimum(left + j, right)
-        rank = np.maximum(rank, self.block_split(*self._wrap(rows, cols)))
+        rank = np.maximum(
+          rank, self.block_split(*blocks.wrap(rows, cols, self.num_rows))
+        )
     return rank
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from geojax import __version__, files, predict
 from geojax.models import convert
+from geojax.training import calibrations, exported, weights
 from geojax.training import dataset as dataset_lib
-from geojax.training import exported, weights
 from geojax.training.errors import ConfigError, DatasetError
 from geojax.transfer import overlap
 
@@ -60,9 +60,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
     "wavelengths_nm": [_WAVELENGTHS_NM.get(band) for band in data.bands],
     "pixel_m": _pixel_m(data),
     "splits_sha256": data.splits_sha256,
-    "calibration": {"temperature": config.mixture.temperature}
-    if config.loss.coords == "mvmf" and "coords" in config.tasks
-    else {},
+    "calibration": _calibration(workdir, config, found.step),
   }
   try:
     dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
@@ -76,7 +74,24 @@ def write(workdir, folder, *, last: bool = False) -> None:
   )
   has_torch = _write_torch(found.variables, folder / TORCH)
   figures = _read_figures(pathlib.Path(workdir))
-  _write_card(folder, model_card(folder.name, found, figures, has_torch))
+  card = model_card(
+    folder.name, found, figures, has_torch, about["calibration"]
+  )
+  _write_card(folder, card)
+
+
+def _calibration(workdir, config, step):
+  """The temperature of a mixture, and the calibrated `levels`, if any."""
+  found = {}
+  if config.loss.coords == "mvmf" and "coords" in config.tasks:
+    found["temperature"] = config.mixture.temperature
+  levels = calibrations.load(pathlib.Path(workdir), step)
+  if levels is None:
+    print(
+      f"exported with the model's own credible levels: step {step:,} of"
+      f" {workdir} was not evaluated; experiments/evaluate.py calibrates them"
+    )
+  return found | ({} if levels is None else {"levels": levels})
 
 
 def _pixel_m(data):
@@ -111,7 +126,7 @@ def _read_figures(workdir):
   return json.loads(path.read_text()) if path.exists() else {}
 
 
-def model_card(name, found, figures, has_torch) -> str:
+def model_card(name, found, figures, has_torch, calibration) -> str:
   """Writes the text of a model card.
 
   Args:
@@ -119,6 +134,7 @@ def model_card(name, found, figures, has_torch) -> str:
     found: Its `weights.Weights`.
     figures: `metrics.json` of its test split, or {}.
     has_torch: Whether there are PyTorch's weights.
+    calibration: That of `config.json`.
 
   Returns:
     Markdown.
@@ -139,6 +155,7 @@ def model_card(name, found, figures, has_torch) -> str:
     if key in figures
   )
   torch = _about_torch(model) if has_torch else ""
+  levels = _about_levels(calibration.get("levels"))
   return f"""# {name}
 
 An image encoder that was trained to predict {", ".join(config.tasks)} from
@@ -177,8 +194,7 @@ intervals by bootstrap over places.
 - Patches of other bands, units or ground size than those above give
   meaningless features.
 - It was tested in the regions of its data set only. Nothing holds for others.
-- Predicted places are densities, not locations: see the coverage of their
-  credible regions in the run's report.
+- Predicted places are densities, not locations. {levels}
 
 ## Data and licence
 
@@ -186,6 +202,17 @@ Trained on `{data.name}`; hash of its splits:
 `{data.splits_sha256 or "not known"}`. State here the licences of the imagery
 and of these weights before you publish them.
 """
+
+
+def _about_levels(levels):
+  """Which levels of regions, of sets of zones and arcs of days are meant."""
+  if not levels:
+    return "Levels are the model's own, which may promise too much."
+  blocks = min(found["num_blocks"] for found in levels.values())
+  return (
+    f"Levels\n  are calibrated by {blocks} blocks of the validation split, and"
+    " hold for blocks\n  like those."
+  )
 
 
 def _about_torch(model):

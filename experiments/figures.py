@@ -35,8 +35,9 @@ def compute(
 
   Returns:
     The tasks' metrics by name; `intervals`, `[low, high]` by name; `decoders`,
-    the metrics of distance by decoder; `calibration` of a mixture, as
-    configured and fitted; `climate_reliability`; `confusion`, of zones and
+    the metrics of distance by decoder; `calibration` of a mixture, by
+    calibrated levels and by its own, at the temperature as configured and as
+    fitted; `climate_reliability`; `confusion`, of zones and
     classes; and `groups`, metrics by kind and name. What needs a task that the
     run has not is missing.
   """
@@ -50,8 +51,10 @@ def compute(
       if name.startswith("place_") and name != "place_true"
     }
     found["calibration"] = {
-      "as_configured": _calibration(table, ""),
+      "calibrated": _calibration(table, ""),
+      "as_configured": _calibration(table, "raw_"),
       "fitted": _calibration(table, "fitted_"),
+      "num_blocks": int(fitted["coords"]["num_blocks"]),
       "temperature": temperature,
       "fitted_temperature": float(fitted["coords"]["temperature"]),
       "validation_nll_nats": dict(
@@ -89,7 +92,7 @@ def _of_distance(table, place):
 
 
 def _calibration(table, prefix):
-  """Coverage and area of regions, and the nll, under one temperature."""
+  """Coverage and area of regions, and the nll, of one kind of levels."""
   table = {
     **table,
     **{

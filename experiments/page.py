@@ -34,6 +34,7 @@ _BY_GROUP = {
   "median_km": "median km",
   "acc@750km": "within 750 km",
   "nll_nats": "nll, nats",
+  "coverage@80%": "in the 80 % region",
   "climate_accuracy": "zones right",
   "date_mae_days": "date, days",
 }
@@ -137,20 +138,17 @@ def _calibration(figures):
   found = figures.get("calibration")
   if not found:
     return
-  kinds = found["as_configured"], found["fitted"]
+  names = pictures.calibration_titles(found)
   titles = {
     metric.name: metric.title for metric in coords_metrics.DENSITY_METRICS
   }
   titles["coverage_error"] = "mean gap between coverage and level"
   yield report.Table(
-    title="Calibration by temperature, fitted on validation",
+    title="Credible levels, calibrated and the mixture's own",
     corner="metric",
-    columns=(
-      f"configured, {found['temperature']:.2f}",
-      f"fitted, {found['fitted_temperature']:.2f}",
-    ),
+    columns=tuple(names.values()),
     rows=tuple(
-      (title, tuple(_number(kind[name]) for kind in kinds))
+      (title, tuple(_number(found[kind][name]) for kind in names))
       for name, title in titles.items()
     ),
   )

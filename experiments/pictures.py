@@ -8,7 +8,7 @@ import numpy as np
 
 from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
-from geojax.evaluation import distance
+from geojax.evaluation import conformal, distance
 from geojax.tasks import coords
 from geojax.training import evaluate, sharding
 from geojax.training import run as run_lib
@@ -136,14 +136,18 @@ class PatchReader:
     mixture: `mu` and `log_kappa` of the run's mixture, or empty.
   """
 
-  def __init__(self, run: run_lib.Run, variables: dict, split: str):
+  def __init__(
+    self, run: run_lib.Run, variables: dict, split: str, fitted: dict
+  ):
     """See the class.
 
     Args:
       run: A trained run.
       variables: Its `state.evaluated`, on the host.
       split: Name of the split.
+      fitted: What the tasks' `fit` returned, by task.
     """
+    self._level_knots = fitted.get("coords", {}).get("level_knots")
     self._source = run.dataset.source(split)
     bands = list(run.dataset.bands)
     names = next(
@@ -171,7 +175,7 @@ class PatchReader:
     return self._table(records=records)["logits"]
 
   def cell_levels(self, logits, num_cells):
-    """Returns credible levels of cells of the sphere, `[count, num_cells]`.
+    """Returns calibrated levels of cells of the sphere, `[count, num_cells]`.
 
     Args:
       logits: Shape `[count, centers]`.
@@ -179,7 +183,8 @@ class PatchReader:
     """
     cells = sphere.equal_area_grid(num_cells).astype(np.float32)
     probability = self._map(logits, **self.mixture, cells=cells)
-    return cell_regions.cell_levels(np.asarray(probability, np.float64))
+    levels = cell_regions.cell_levels(np.asarray(probability, np.float64))
+    return conformal.calibrate(levels, self._level_knots)
 
 
 def _recall_curves(found):
@@ -195,24 +200,28 @@ def _recall_curves(found):
 
 
 def _coverage_curves(figures):
-  """Coverage by mass under both temperatures, by title."""
+  """Coverage by level, by title."""
   found = figures.get("calibration")
   if found is None:
     return {}
-  temperatures = {
-    "as_configured": found["temperature"],
-    "fitted": found["fitted_temperature"],
-  }
-  titles = {
-    "as_configured": "as configured",
-    "fitted": "fitted on validation",
-  }
   return {
-    f"temperature {temperature:.2f}, {titles[key]}": (
-      found[key]["curve"]["mass"],
-      found[key]["curve"]["coverage"],
-    )
-    for key, temperature in temperatures.items()
+    title: (found[key]["curve"]["mass"], found[key]["curve"]["coverage"])
+    for key, title in calibration_titles(found).items()
+  }
+
+
+def calibration_titles(found: dict) -> dict[str, str]:
+  """Returns what the kinds of levels in metrics.json are called.
+
+  Args:
+    found: `calibration` of metrics.json.
+  """
+  return {
+    "calibrated": f"calibrated, by {found['num_blocks']} validation blocks",
+    "as_configured": f"the mixture's, temperature {found['temperature']:.2f}",
+    "fitted": (
+      f"the mixture's, fitted temperature {found['fitted_temperature']:.2f}"
+    ),
   }
 
 

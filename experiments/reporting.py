@@ -9,8 +9,14 @@ import numpy as np
 from experiments import figures, page, pictures
 from geojax import encodings, tasks
 from geojax.evaluation import baselines, groups, metrics
+from geojax.training import (
+  calibrations,
+  evaluate,
+  logs,
+  sharding,
+  statistics,
+)
 from geojax.training import dataset as dataset_lib
-from geojax.training import evaluate, logs, sharding, statistics
 from geojax.training import run as run_lib
 from geojax.views import plots
 
@@ -41,6 +47,8 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   variables = sharding.on_host(variables, run.mesh)
   if jax.process_index():
     return
+  step = int(run.state.step)
+  calibrations.save(workdir, step, fitted)
   clock.lap("forward passes, decoders and regions")
   compared, train_km = compute_baselines(run.tasks, run.dataset, split, table)
   clock.lap("baselines")
@@ -54,12 +62,11 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   clock.lap("figures")
   folder = workdir / "eval" / split
   folder.mkdir(parents=True, exist_ok=True)
-  step = int(run.state.step)
   figures.write_json(
     {"step": step, **found, "baselines": compared}, folder / "metrics.json"
   )
   figures.write_predictions(table, train_km, folder / "predictions.parquet")
-  reader = pictures.PatchReader(run, variables, split)
+  reader = pictures.PatchReader(run, variables, split, fitted)
   pictures.draw(run, table, train_km, found, compared, reader, folder)
   plots.training_curves(
     logs.read_metrics(workdir), curve_panels(run.tasks)

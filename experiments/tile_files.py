@@ -10,11 +10,12 @@ import tqdm
 
 from data_prep import climate_maps, tile_patches, tile_writer, tiles, unseen
 from experiments import tile_predictions
-from geojax import cell_regions, climate, encodings, files, predict, sphere
+from geojax import climate, encodings, files, predict, sphere
 from geojax.views import patches, polygons, tile_plots
 
 JSON, PICTURE = "prediction.json", "prediction.png"
 REGIONS, ZONES = "credible_regions.geojson", "climate_zones.tif"
+_CLIMATE_LEVEL = 0.9
 
 _NO_PATCH = 255
 # The climate as mapped is shown at about so many pixels a side.
@@ -153,6 +154,7 @@ def describe(tile) -> dict:
     described["where"] = _where(tile)
   if "date_mean" in whole.columns:
     (when,) = _dates(whole)
+    when["levels"] = _kind(whole, "date")
     if tile.day_true is not None:
       error = encodings.days_apart(whole.day[0], tile.day_true)
       when["truth"] = {
@@ -163,7 +165,10 @@ def describe(tile) -> dict:
     described["when"] = when
   described["climate"] = {"mapped": _shares(tile.climate_mapped)}
   if "climate_probs" in whole.columns:
-    predicted = {"predicted": _shares(whole.climate_probs[0])}
+    predicted = {
+      "predicted": _shares(whole.climate_probs[0]),
+      "set": _climate_set(whole),
+    }
     described["climate"] = predicted | described["climate"]
   described["per_patch"] = _per_patch(tile)
   return described
@@ -179,10 +184,27 @@ def _where(tile):
   if levels is not None:
     level = tile.tile.credible_level(np.float32(place)[None])
     where["truth"]["credible_level"] = _round(level[0], 3)
+    where["levels"] = _kind(tile.tile, "coords")
     where["credible_regions"] = _areas(
-      cell_regions.credible_area_km2(tile.cell_probs, predict.LEVELS)
+      tile.tile.credible_area_km2(num_cells=tile_predictions.NUM_CELLS)[0]
     )
   return where
+
+
+def _climate_set(whole):
+  """Zones that hold the true one at the reported level, the likeliest first."""
+  inside = whole.climate_sets(_CLIMATE_LEVEL)[0]
+  order = np.argsort(-whole.climate_probs[0])
+  return {
+    "level": _CLIMATE_LEVEL,
+    "levels": _kind(whole, "climate"),
+    "zones": [climate.ZONES[i] for i in order if inside[i]],
+  }
+
+
+def _kind(prediction, task):
+  """Which levels are meant, see `Prediction.level_knots`."""
+  return "calibrated" if task in prediction.level_knots else "the model's own"
 
 
 def draw(tile, config, zones):

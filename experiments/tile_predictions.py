@@ -3,11 +3,12 @@
 import collections
 import concurrent.futures
 import dataclasses
+import functools
 
 import numpy as np
 
 from data_prep import tile_patches, tiles, unseen
-from geojax import cell_regions, predict, sphere
+from geojax import predict, sphere
 from geojax.training.errors import ConfigError
 
 # Cells of a tile's map: 7,800 km^2 each, 88 km wide.
@@ -30,8 +31,6 @@ class TilePrediction:
       3]`, or None of a run without a mixture.
     left_out: How many patches were left out, by reason.
     tile: The `predict.Prediction` of all together, one row.
-    cell_probs: Probabilities of the tile's place by cell of the equal-area
-      grid, shape `[NUM_CELLS]`, or None of a run without a mixture.
     picture: Red, green and blue of the patches, NaN elsewhere, `[h, w, 3]`.
   """
 
@@ -42,7 +41,6 @@ class TilePrediction:
   areas_km2: np.ndarray | None
   left_out: collections.Counter
   tile: predict.Prediction
-  cell_probs: np.ndarray | None
   picture: np.ndarray
 
   @property
@@ -58,12 +56,12 @@ class TilePrediction:
     date = self.patches.scene.date
     return None if date is None else date.timetuple().tm_yday
 
-  @property
+  @functools.cached_property
   def cell_levels(self):
-    """Credible levels of the cells, see `cell_regions`, or None."""
-    if self.cell_probs is None:
+    """Credible levels of the cells, or None of a run without a mixture."""
+    if self.tile.logits is None:
       return None
-    return cell_regions.cell_levels(self.cell_probs)
+    return self.tile.cell_levels(NUM_CELLS)[0]
 
   @property
   def climate_mapped(self):
@@ -151,14 +149,12 @@ def predict_tile(
     rows=first_rows,
     cols=first_cols,
     of_patches=predict.Prediction(
-      {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+      {name: np.concatenate([p[name] for p in parts]) for name in parts[0]},
+      level_knots=predictor.level_knots,
     ),
     areas_km2=np.concatenate(areas) if areas else None,
     left_out=left_out,
     tile=tile,
-    cell_probs=(
-      None if tile.logits is None else tile.probability_map(NUM_CELLS)[0]
-    ),
     picture=painter.picture,
   )
 

@@ -12,13 +12,20 @@ Grain nor TFDS.
 
 import functools
 import pathlib
+import sys
 
 import jax
 import numpy as np
 
 from geojax import prediction, sphere, tasks
 from geojax.prediction import LEVELS, Prediction, Sums, sum_up
-from geojax.training import compilation, data_info, exported, sharding
+from geojax.training import (
+  calibrations,
+  compilation,
+  data_info,
+  exported,
+  sharding,
+)
 from geojax.training import config as config_lib
 from geojax.training import step as step_lib
 from geojax.training import workdir as workdir_lib
@@ -49,11 +56,16 @@ class Predictor:
     config: The run's config.
     data: Bands, scale and type of its patches, a `data_info.DataInfo`.
     batch_size: Patches at a time.
+    level_knots: By task, how levels are calibrated, see `Prediction`; {} where
+      they are the model's own.
   """
 
-  def __init__(self, config, data, variables, mesh, batch_size):
+  def __init__(
+    self, config, data, variables, mesh, batch_size, level_knots=None
+  ):
     """Args: variables: Those of the model, `{"params", "batch_stats"}`."""
     self.config, self.data, self.batch_size = config, data, batch_size
+    self.level_knots = level_knots or {}
     self._mesh, self._model_variables = mesh, variables
     self._variables = {
       "params": {"model": variables["params"]},
@@ -147,6 +159,7 @@ class Predictor:
     return Prediction(
       prediction.in_batches(columns, self._checked(patches), self.batch_size),
       **self._mixture,
+      level_knots=self.level_knots,
     )
 
   def combine(
@@ -166,7 +179,9 @@ class Predictor:
       one tile resemble each other, so all of them are worth few. 1 is the
       geometric mean.
 
-    A regression's places are averaged either way.
+    A regression's places are averaged either way. Levels of the mean are
+    calibrated as those of its patches are; no patch is as sure as a product,
+    whose levels are the model's own.
 
     Args:
       sums: Of all patches.
@@ -204,7 +219,8 @@ class Predictor:
       logits = np.float32(logits * self.config.mixture.temperature)[None]
       decoded = self._decode["coords"]({"logits": logits, **self._mixture})
       columns |= jax.device_get(decoded)
-    return Prediction(columns, **self._mixture)
+    knots = self.level_knots if how == "mean" else {}
+    return Prediction(columns, **self._mixture, level_knots=knots)
 
   def _checked(self, patches):
     patches, data = np.asarray(patches), self.data
@@ -275,7 +291,15 @@ def load(
     "params": evaluated["params"]["model"],
     "batch_stats": evaluated["batch_stats"],
   }
-  return _create(config, data, variables, mesh, batch_size)
+  step = int(state.step)
+  calibration = calibrations.load(workdir, step)
+  if calibration is None:
+    print(
+      f"{workdir}: levels are the model's own, as step {step:,} was not"
+      " evaluated; experiments/evaluate.py calibrates them",
+      file=sys.stderr,
+    )
+  return _create(config, data, variables, mesh, batch_size, calibration)
 
 
 def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:
@@ -298,13 +322,17 @@ def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:
     found = exported.read(folder)
   mesh = sharding.create_mesh()
   variables = jax.device_put(found.variables, sharding.replicated(mesh))
-  return _create(found.config, found.data, variables, mesh, batch_size)
+  calibration = found.about.get("calibration", {}).get("levels")
+  return _create(
+    found.config, found.data, variables, mesh, batch_size, calibration
+  )
 
 
-def _create(config, data, variables, mesh, batch_size):
+def _create(config, data, variables, mesh, batch_size, calibration):
   devices = mesh.shape["data"]
   if batch_size is None:
     height, width, _ = data.image_shape
     batch_size = devices * max(1, _PIXELS_PER_BATCH // (height * width))
   batch_size = -(-batch_size // devices) * devices
-  return Predictor(config, data, variables, mesh, batch_size)
+  level_knots = calibrations.level_knots(calibration or {})
+  return Predictor(config, data, variables, mesh, batch_size, level_knots)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 import jax
 import numpy as np
-from scipy import integrate, special
 
-from geojax import cell_regions, encodings, mixture, sphere
+from geojax import cell_regions, circular, encodings, mixture, sphere
+from geojax.evaluation import conformal
+from geojax.tasks import climate as climate_task
 
 LEVELS = (0.5, 0.8, 0.95)
 
@@ -29,11 +30,17 @@ class Prediction:
       day.
     mu: Centers of the mixture, unit vectors, `[centers, 3]`, or None.
     log_kappa: Logs of their concentrations, `[centers]`, or None.
+    level_knots: By task, how its levels are calibrated, see
+      `evaluation.conformal`. Levels of other tasks are the model's own, which
+      `dataclasses.replace(prediction, level_knots={})` gives for all.
   """
 
   columns: Mapping[str, np.ndarray]
   mu: np.ndarray | None = None
   log_kappa: np.ndarray | None = None
+  level_knots: Mapping[str, np.ndarray] = dataclasses.field(
+    default_factory=dict
+  )
 
   def __len__(self):
     return len(next(iter(self.columns.values())))
@@ -67,24 +74,44 @@ class Prediction:
   def day_spread(self, levels=LEVELS):
     """Days before and after `day` that hold shares of the probability.
 
-    The squared error is least at the mean sine and cosine over all possible
-    days; the length R of that mean measures how far apart these lie. The von
-    Mises distribution has the largest entropy of those with that mean; R = 0 is
-    the uniform one, half of which lies within 91 days.
+    Of a von Mises distribution, see `circular`; half of the uniform one lies
+    within 91 days.
 
     Args:
       levels: Shares in (0, 1).
 
     Returns:
       Days, shape `[n, len(levels)]`.
-
-    References:
-      Mardia & Jupp, Directional Statistics, Wiley 2000, section 3.5.4.
     """
     length = np.linalg.norm(self._column("date_mean", "date"), axis=-1)
-    lengths, angles = _von_mises_spread(tuple(levels))
-    turns = [np.interp(length, lengths, angle) for angle in angles.T]
-    return np.stack(turns, axis=-1) * encodings.DAYS_PER_YEAR / (2 * np.pi)
+    masses = self.model_level("date", levels)
+    angles = _angle_of_mass(masses[None, :], length[:, None])
+    return np.asarray(angles) * encodings.DAYS_PER_YEAR / (2 * np.pi)
+
+  def climate_sets(self, level=0.9):
+    """Zones that hold the true one with a probability.
+
+    Args:
+      level: The probability, in (0, 1).
+
+    Returns:
+      Booleans, the likeliest zone's always True, shape `[n, 31]`.
+    """
+    limit = self.model_level("climate", level)
+    return climate_task.zone_levels(self.climate_probs) <= limit
+
+  def model_level(self, task, level):
+    """The model's own level at which a calibrated level is served.
+
+    Args:
+      task: "coords", "climate" or "date".
+      level: Calibrated levels in [0, 1], any shape.
+
+    Returns:
+      Float32 levels, the same ones if the task is not calibrated.
+    """
+    level = np.asarray(level, np.float32)
+    return conformal.model_level(level, self.level_knots.get(task))
 
   @property
   def land(self):
@@ -118,12 +145,30 @@ class Prediction:
       x: Unit vectors, shape `[n, 3]`.
 
     Returns:
-      Values in [0, 1], shape `[n]`.
+      Calibrated levels in [0, 1], shape `[n]`.
 
     Raises:
       ValueError: If the run regresses coordinates.
     """
-    return np.asarray(_credible_level(x, *self._mixture()))
+    level = np.asarray(_credible_level(x, *self._mixture()))
+    return conformal.calibrate(level, self.level_knots.get("coords"))
+
+  def cell_levels(self, num_cells):
+    """Credible levels of the cells of `sphere.equal_area_grid`.
+
+    The region of level L holds the cells of level below L.
+
+    Args:
+      num_cells: Number of cells.
+
+    Returns:
+      Calibrated levels in [0, 1], shape `[n, num_cells]`.
+
+    Raises:
+      ValueError: If the run regresses coordinates.
+    """
+    level = cell_regions.cell_levels(self.probability_map(num_cells))
+    return conformal.calibrate(level, self.level_knots.get("coords"))
 
   def probability_map(self, num_cells):
     """Probabilities of the cells of `sphere.equal_area_grid`.
@@ -140,10 +185,10 @@ class Prediction:
     return np.asarray(_probability_map(*self._mixture(), _cells(num_cells)))
 
   def credible_area_km2(self, levels=LEVELS, *, num_cells=2**14):
-    """Areas of the smallest regions that hold a share of the mass.
+    """Areas of credible regions.
 
     Args:
-      levels: Shares in (0, 1).
+      levels: Calibrated levels in (0, 1).
       num_cells: Cells to lay them out in: 31,000 km^2 each by default.
 
     Returns:
@@ -153,11 +198,12 @@ class Prediction:
       ValueError: If the run regresses coordinates.
     """
     logits, *centers = self._mixture()
+    masses = self.model_level("coords", levels)
 
     def areas(logits):
       # NumPy sorts ten times as fast as XLA does on a CPU.
       maps = np.asarray(_probability_map(logits, *centers, _cells(num_cells)))
-      return cell_regions.credible_area_km2(maps, levels)
+      return cell_regions.credible_area_km2(maps, masses)
 
     return in_batches(areas, logits, min(len(logits), 2**20 // num_cells))
 
@@ -251,19 +297,7 @@ def in_batches(function, rows, batch_size):
 _log_prob = jax.jit(mixture.log_prob)
 _credible_level = jax.jit(mixture.credible_level)
 _probability_map = jax.jit(mixture.probability_map)
-
-
-@functools.lru_cache(maxsize=4)
-def _von_mises_spread(levels):
-  """Mean resultant lengths, rising, and angles about the mean by level."""
-  kappa = np.concatenate([[0.0], np.geomspace(1e-2, 1e5, 300)])
-  # Finer by far than the narrowest is wide.
-  angle = np.concatenate([[0.0], np.geomspace(1e-5, np.pi, 4000)])
-  density = np.exp(kappa[:, None] * (np.cos(angle) - 1))
-  mass = integrate.cumulative_trapezoid(density, angle, axis=1, initial=0)
-  mass /= mass[:, -1:]
-  angles = [[np.interp(level, row, angle) for level in levels] for row in mass]
-  return special.i1e(kappa) / special.i0e(kappa), np.array(angles)
+_angle_of_mass = jax.jit(circular.angle_of_mass)
 
 
 @functools.lru_cache(maxsize=4)

@@ -4,9 +4,11 @@ import dataclasses
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from geojax import climate, encodings, losses, sphere
+from geojax.evaluation import conformal
 from geojax.evaluation.metrics import Metric
 from geojax.evaluation.reductions import CalibrationError, Count, MacroF1
 from geojax.models import heads
@@ -68,6 +70,26 @@ _ON_LAND = (
     reduction=CalibrationError(),
   ),
 )
+# Share of the patches whose zone the reported sets are to hold, in %.
+_SET_PERCENT = 90
+_SETS = (
+  Metric(
+    name=f"climate_coverage@{_SET_PERCENT}%",
+    words=f"true zone in the {_SET_PERCENT} % set",
+    higher_is_better=None,
+    columns=("climate_level",),
+    value=lambda level: level <= _SET_PERCENT / 100,
+    where=_OVER_LAND,
+    final=True,
+  ),
+  Metric(
+    name=f"climate_set_size@{_SET_PERCENT}%",
+    words=f"zones in the {_SET_PERCENT} % set",
+    columns=("climate_set_size",),
+    where=_OVER_LAND,
+    final=True,
+  ),
+)
 _COUNT = Metric(
   name="count",
   words="patches of known climate",
@@ -77,16 +99,20 @@ _COUNT = Metric(
   reduction=Count(),
 )
 # Over all patches, open sea included, only in metrics.json.
-METRICS = _ON_LAND + tuple(
-  dataclasses.replace(
-    metric,
-    name=f"{metric.name}_with_sea",
-    words=f"{metric.words}, with sea",
-    where=("climate_counts",),
-    headline=False,
-    in_report=False,
+METRICS = (
+  _ON_LAND
+  + _SETS
+  + tuple(
+    dataclasses.replace(
+      metric,
+      name=f"{metric.name}_with_sea",
+      words=f"{metric.words}, with sea",
+      where=("climate_counts",),
+      headline=False,
+      in_report=False,
+    )
+    for metric in (*_ON_LAND, _COUNT)
   )
-  for metric in (*_ON_LAND, _COUNT)
 )
 
 
@@ -105,9 +131,61 @@ def create(config, *, mesh=None) -> Task:
     ),
     decode=lambda outputs: {"climate_probs": jax.nn.softmax(outputs, axis=-1)},
     compare=_compare,
+    score=_score,
+    fit_columns=("raw_climate_level", *_OVER_LAND),
+    fit=_fit,
     metrics=METRICS,
     weight=losses.DEFAULT_WEIGHTS["climate"],
     best_metric="climate_accuracy",
+  )
+
+
+def zone_levels(probs):
+  """Levels of the zones: how much probability one has to go through to each.
+
+  Args:
+    probs: Probabilities of zones, shape `[..., zones]`.
+
+  Returns:
+    Sums of the probabilities of a zone and of all that are likelier, in [0, 1],
+    and 0 for the likeliest one, `[..., zones]`. The set of a level holds the
+    zones of at most that level, so the likeliest one always.
+  """
+  xp, probs = sphere.as_floats(probs)
+  order = xp.argsort(-probs, axis=-1)
+  reached = xp.cumsum(xp.take_along_axis(probs, order, axis=-1), axis=-1)
+  level = xp.take_along_axis(reached, xp.argsort(order, axis=-1), axis=-1)
+  rank = xp.argsort(order, axis=-1)
+  return xp.where(rank == 0, 0, xp.minimum(level, 1))
+
+
+def _score(outputs, target, fitted):
+  """Level of the true zone, `[batch]`, and how many zones the set has.
+
+  `climate_level` and `climate_set_size` by calibrated levels, `raw_...` by
+  those of `zone_levels`, which they are before there is a fit.
+  """
+  knots = (fitted or {}).get("level_knots")
+  level = zone_levels(jax.nn.softmax(outputs, axis=-1))
+  zone_true = jnp.argmax(target, axis=-1)[:, None]
+  raw = jnp.take_along_axis(level, zone_true, axis=-1)[:, 0]
+  promised = np.float32(_SET_PERCENT / 100)
+
+  def size(limit):
+    return jnp.sum(level <= limit, axis=-1)
+
+  return {
+    "climate_level": conformal.calibrate(raw, knots),
+    "raw_climate_level": raw,
+    "climate_set_size": size(conformal.model_level(promised, knots)),
+    "raw_climate_set_size": size(promised),
+  }
+
+
+def _fit(table):
+  counts = np.logical_and.reduce([table[name] for name in _OVER_LAND])
+  return conformal.fit(
+    table["raw_climate_level"][counts], table["block"][counts]
   )
 
 

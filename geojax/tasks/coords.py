@@ -3,10 +3,11 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from geojax import centers, encodings, losses, mixture, sphere
-from geojax.evaluation import calibration
+from geojax.evaluation import calibration, conformal
 from geojax.models import heads
 from geojax.tasks import coords_metrics
 from geojax.tasks.registry import register
@@ -61,8 +62,10 @@ def create(config, *, mesh=None) -> Task:
       *("logits", "log_prob_by_temperature"),
       *(f"place_{name}" for name in make_decoders(options)),
     ),
-    fit_columns=("log_prob_by_temperature", "coords_counts"),
-    fit=fit_temperature,
+    fit_columns=(
+      *("log_prob_by_temperature", "raw_credible_level", "coords_counts"),
+    ),
+    fit=_fit,
     initialize=functools.partial(lay_out_centers, config),
     learning_rates={
       "mu": options.centers_learning_rate,
@@ -102,20 +105,23 @@ def make_decoders(options):
   }
 
 
-def fit_temperature(table):
-  """Finds the temperature of a mixture's least nll.
+def _fit(table):
+  """Finds the temperature of a mixture's least nll, and calibrated levels.
 
-  Args:
-    table: `log_prob_by_temperature` `[count, temperatures]` and
-      `coords_counts` `[count]`.
-
-  Returns:
-    `temperature`, a scalar; `nll_nats`, the mean at each of `TEMPERATURES`.
+  `temperature`, a scalar; `nll_nats`, the mean at each of `TEMPERATURES`; and
+  the result of `conformal.fit`, at the config's temperature.
   """
-  log_prob = table["log_prob_by_temperature"][table["coords_counts"]]
+  counts = table["coords_counts"]
+  log_prob = table["log_prob_by_temperature"][counts]
   nll = losses.relative_nll(log_prob.mean(axis=0, dtype=np.float64))
   temperature = calibration.best_temperature(TEMPERATURES, nll)
-  return {"temperature": np.float32(temperature), "nll_nats": nll}
+  return {
+    "temperature": np.float32(temperature),
+    "nll_nats": nll,
+    **conformal.fit(
+      table["raw_credible_level"][counts], table["block"][counts]
+    ),
+  }
 
 
 def lay_out_centers(config, read_labels):
@@ -204,37 +210,51 @@ def _decode(outputs, *, options):
 def _score(outputs, target, fitted, *, options):
   """Densities and credible levels of the true places, and regions' areas.
 
-  `nll_nats`, `credible_level` and `denser_km2`, each `[batch]`, and `area_km2`
-  `[batch, regions]` at the config's temperature; as `fitted_...` at the one
-  that was fitted; `log_prob_by_temperature`.
+  At the config's temperature `nll_nats` and `denser_km2`, each `[batch]`, and
+  `credible_level` `[batch]` and `area_km2` `[batch, regions]` by calibrated
+  levels; `raw_...` by the mixture's own, which they are before there is a fit;
+  `fitted_...` by these at the temperature that was fitted.
+  `log_prob_by_temperature`.
   """
   components = _components(outputs)
   x = encodings.coordinates_to_unit(target)
+  fitted = fitted or {}
+  knots = fitted.get("level_knots")
 
   def at(temperature):
     return mixture.log_prob(x, outputs["logits"] / temperature, **components)
 
-  def columns(temperature, prefix=""):
+  def regions(temperature, masses):
     level, _, area_sr, denser_sr = mixture.credible_regions(
-      x,
-      outputs["logits"] / temperature,
-      **components,
-      masses=coords_metrics.REGIONS,
+      x, outputs["logits"] / temperature, **components, masses=masses
     )
-    log_prob = at(temperature)
-    return {
-      f"{prefix}nll_nats": losses.relative_nll(log_prob),
-      f"{prefix}credible_level": level,
-      f"{prefix}area_km2": area_sr * sphere.EARTH_RADIUS_KM**2,
-      f"{prefix}denser_km2": denser_sr * sphere.EARTH_RADIUS_KM**2,
-    }
+    area_km2, denser_km2 = (
+      area * sphere.EARTH_RADIUS_KM**2 for area in (area_sr, denser_sr)
+    )
+    return level, area_km2, denser_km2
 
-  found = columns(options.temperature)
-  found["log_prob_by_temperature"] = jax.lax.map(
-    at, TEMPERATURES.astype(np.float32)
-  ).T
-  if fitted is not None:
-    found |= columns(fitted["temperature"], "fitted_")
+  raw = np.array(coords_metrics.REGIONS, np.float32)
+  masses = jnp.concatenate([raw, conformal.model_level(raw, knots)])
+  level, area_km2, denser_km2 = regions(options.temperature, masses)
+  found = {
+    "nll_nats": losses.relative_nll(at(options.temperature)),
+    "credible_level": conformal.calibrate(level, knots),
+    "raw_credible_level": level,
+    "area_km2": area_km2[:, len(raw) :],
+    "raw_area_km2": area_km2[:, : len(raw)],
+    "denser_km2": denser_km2,
+    "log_prob_by_temperature": jax.lax.map(
+      at, TEMPERATURES.astype(np.float32)
+    ).T,
+  }
+  if "temperature" in fitted:
+    level, area_km2, denser_km2 = regions(fitted["temperature"], raw)
+    found |= {
+      "fitted_nll_nats": losses.relative_nll(at(fitted["temperature"])),
+      "fitted_credible_level": level,
+      "fitted_area_km2": area_km2,
+      "fitted_denser_km2": denser_km2,
+    }
   return found
 
 

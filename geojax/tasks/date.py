@@ -1,6 +1,12 @@
 """When: the day of the year, a regression of its point on a circle."""
 
-from geojax import encodings, losses
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from geojax import circular, encodings, losses
+from geojax.evaluation import conformal
 from geojax.evaluation.metrics import Metric
 from geojax.evaluation.reductions import Median
 from geojax.models import heads
@@ -8,6 +14,8 @@ from geojax.tasks.registry import register
 from geojax.tasks.task import Task
 
 _COUNTS = ("date_counts",)
+# Share of the patches whose day the reported arcs are to hold, in %.
+_ARC_PERCENT = 80
 METRICS = (
   Metric(
     name="date_mae_days",
@@ -25,6 +33,23 @@ METRICS = (
     where=_COUNTS,
     reduction=Median(),
   ),
+  Metric(
+    name=f"date_coverage@{_ARC_PERCENT}%",
+    words=f"true day in the {_ARC_PERCENT} % arc",
+    columns=("date_level",),
+    value=lambda level: level <= _ARC_PERCENT / 100,
+    where=_COUNTS,
+    higher_is_better=None,
+    final=True,
+  ),
+  Metric(
+    name=f"date_arc@{_ARC_PERCENT}%_days",
+    words=f"length of the {_ARC_PERCENT} % arc",
+    unit="days",
+    columns=("date_arc_days",),
+    where=_COUNTS,
+    final=True,
+  ),
 )
 
 
@@ -41,6 +66,9 @@ def create(config, *, mesh=None) -> Task:
     loss=losses.squared_error,
     decode=_decode,
     compare=_compare,
+    score=_score,
+    fit_columns=("raw_date_level", *_COUNTS),
+    fit=_fit,
     metrics=METRICS,
     weight=losses.DEFAULT_WEIGHTS["date"],
     best_metric="date_mae_days",
@@ -53,6 +81,39 @@ def _decode(outputs):
     "day": encodings.decode_day_of_year(outputs),
     "date_mean": 2 * outputs - 1,
   }
+
+
+def _score(outputs, target, fitted):
+  """Level of the true day, and days of the arc about the predicted one.
+
+  The answer is taken for a von Mises distribution; a day's level is what lies
+  nearer. `date_level` and `date_arc_days`, each `[batch]`, by calibrated
+  levels, `raw_...` by the distribution's, which they are before there is a fit.
+  """
+  knots = (fitted or {}).get("level_knots")
+  answers = _decode(outputs)
+  length = jnp.linalg.norm(answers["date_mean"], axis=-1)
+  days = _compare(answers, target)["date_days"]
+  # A target that is unknown, and does not count, has no day.
+  days = jnp.nan_to_num(days)
+  turn = 2 * math.pi / encodings.DAYS_PER_YEAR
+  raw = circular.mass_within(days * turn, length)
+  promised = np.float32(_ARC_PERCENT / 100)
+
+  def arc(level):
+    return 2 / turn * circular.angle_of_mass(level, length)
+
+  return {
+    "date_level": conformal.calibrate(raw, knots),
+    "raw_date_level": raw,
+    "date_arc_days": arc(conformal.model_level(promised, knots)),
+    "raw_date_arc_days": arc(promised),
+  }
+
+
+def _fit(table):
+  (counts,) = (table[name] for name in _COUNTS)
+  return conformal.fit(table["raw_date_level"][counts], table["block"][counts])
 
 
 def _compare(answers, target):

@@ -63,7 +63,9 @@ class Task:
       where they are asked for.
     fit_columns: Columns that `fit` reads.
     fit: From a table of the validation split to a dict of arrays that
-      `score` takes, or None.
+      `score` takes, or None. Besides `fit_columns` the table has `block`, the
+      number of the block that a record lies in. `level_knots` among them, see
+      `evaluation.conformal`, are kept with the run for its predictions.
     initialize: Function of the train labels that returns initial values of
       parameters of the head, by name, or None. It takes a function of the
       number of records wanted that returns a dict of labels.

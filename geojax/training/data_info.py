@@ -14,6 +14,9 @@ from geojax import files, tasks
 from geojax.training.errors import ConfigError, DatasetError
 
 FILE = "data.json"
+# Blocks of a data set that was not split by blocks: 110 km, the width of a
+# Sentinel-2 tile.
+_BLOCK_DEG = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,6 +53,12 @@ class DataInfo:
   def divisor(self):
     """Raw difference that is scaled to 1, float32, shape `[bands]`."""
     return np.array(self.scale, np.float32)[:, 1]
+
+  @property
+  def block_deg(self) -> float:
+    """Side in degrees of the blocks that splits are made of."""
+    rule = self.settings.get("patches", {}).get("split", {})
+    return float(rule.get("block_deg", _BLOCK_DEG))
 
 
 def describe(name, dataset) -> DataInfo:

@@ -5,9 +5,9 @@ import functools
 import jax
 import numpy as np
 
-from geojax import tasks
+from geojax import blocks, encodings, tasks
 from geojax.evaluation import metrics
-from geojax.training import compilation, pipeline, sharding
+from geojax.training import compilation, data_info, pipeline, sharding
 from geojax.training import step as step_lib
 
 
@@ -111,7 +111,7 @@ def make_evaluate(config, task_list, dataset, mesh):
 
 
 def fit_tasks(config, task_list, dataset, mesh, variables):
-  """Fits what tasks fit on the validation split, such as a temperature.
+  """Fits what tasks fit on the validation split, such as calibrated levels.
 
   Args:
     config: The config of a run.
@@ -128,6 +128,22 @@ def fit_tasks(config, task_list, dataset, mesh, variables):
   if not fitting:
     return {}
   columns = {name for task in fitting for name in task.fit_columns}
-  table = make_table(config, task_list, dataset, mesh, columns=columns)
+  table = make_table(
+    config, task_list, dataset, mesh, columns=columns | {"coords"}
+  )
   found = table(variables, "validation")
+  block_deg = data_info.describe(config.data.name, dataset).block_deg
+  found["block"] = _blocks(found, block_deg)
   return {task.name: task.fit(found) for task in fitting}
+
+
+def _blocks(table, block_deg):
+  """The block of each record, an integer; one of unknown place has its own."""
+  count = len(next(iter(table.values())))
+  block = -1 - np.arange(count)
+  if "coords" in table:
+    lat_deg, lon_deg = encodings.decode_coordinates(table["coords"])
+    known = np.isfinite(lat_deg)
+    rows, cols = blocks.of_places(lat_deg[known], lon_deg[known], block_deg)
+    block[known] = rows * (cols.max(initial=0) + 1) + cols
+  return block

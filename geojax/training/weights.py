@@ -44,6 +44,7 @@ class Weights:
     config: The config that they were trained by; None of PyTorch's.
     data: What they were trained on; None of PyTorch's.
     about: What they are, in words.
+    step: The step of a run's checkpoint, or None.
     data_dir: Folder of the data set that a run was trained on; "" of others.
     train_cells: Of an exported encoder, see `exported.Exported`.
   """
@@ -53,6 +54,7 @@ class Weights:
   config: ml_collections.ConfigDict | None = None
   data: data_info.DataInfo | None = None
   about: str = ""
+  step: int | None = None
   data_dir: str = ""
   train_cells: np.ndarray | None = None
 
@@ -117,6 +119,7 @@ def load(
     config,
     data,
     about=f"step {int(state.step):,}",
+    step=int(state.step),
     data_dir=config.data.dir,
   )
 

@@ -277,15 +277,19 @@ def reliability(*, curves, climate_curve=None) -> matplotlib.figure.Figure:
     panel.set(xlim=(-3, 103), ylim=(-3, 103), aspect="equal")
     panel.grid(alpha=0.3)
   if curves:
-    figure.legend(fontsize=8.5, loc="outside lower center", ncols=2)
+    figure.legend(fontsize=8.5, loc="outside lower center")
   return figure
 
 
 def _paint_coverage(panel, curves):
-  looks = ({"color": scales.BLUE}, {"color": scales.ORANGE, "linestyle": "--"})
+  looks = (
+    {"color": scales.BLUE},
+    {"color": scales.ORANGE, "linestyle": "--"},
+    {"color": scales.GREY, "linestyle": "-."},
+  )
   for (name, (mass, covered)), look in zip(curves.items(), looks, strict=False):
     panel.plot(100 * mass, 100 * covered, label=name, **look)
-  panel.set_xlabel("mass of the credible region, %")
+  panel.set_xlabel("level of the credible region, %")
   panel.set_ylabel("coverage: true places inside, %")
   panel.set_title("Places: overconfident below the diagonal", fontsize=9.5)
 

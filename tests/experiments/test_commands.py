@@ -54,6 +54,8 @@ def test_a_workdir_holds_what_the_readme_says(trained):
   found = json.loads((workdir / "eval/test/metrics.json").read_text())
   # The best on validation, as the table's first line says.
   assert found["step"] == 3
+  levels = json.loads((workdir / "calibration.json").read_text())["3"]
+  assert levels.keys() == {"coords", "climate", "date"}
   names = (
     "median_km mean_km acc@1km acc@25km acc@200km acc@750km acc@2500km geoscore"
     " nll_nats climate_accuracy climate_class_accuracy climate_macro_f1"

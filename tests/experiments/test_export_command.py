@@ -1,5 +1,6 @@
 """An exported encoder: whole, checked, read with little installed, and used."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -16,9 +17,10 @@ import geojax
 from data_prep import grids, products, tile_writer
 from experiments import embeddings, encoder_folder
 from experiments.benchmarks import predict as benchmark
-from geojax import predict
+from geojax import predict, sphere
+from geojax.training import calibrations, evaluate, exported, loop
 from geojax.training import config as config_lib
-from geojax.training import exported, loop
+from geojax.training import run as run_lib
 from geojax.training.errors import ConfigError
 
 _NAME = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
@@ -42,6 +44,11 @@ def small_config(smoke=None, tiny=True):
 def trained(smoke, tmp_path_factory):
   workdir = tmp_path_factory.mktemp("run")
   loop.train(small_config(smoke, tiny=False), workdir, progress=False)
+  run = run_lib.load(workdir)
+  fitted = evaluate.fit_tasks(
+    run.config, run.tasks, run.dataset, run.mesh, run.state.evaluated
+  )
+  calibrations.save(workdir, int(run.state.step), fitted)
   return workdir
 
 
@@ -70,10 +77,14 @@ def test_the_folder_describes_itself(folder, trained):
   assert described["dtype"] == "int16"
   assert described["tasks"] == ["coords", "climate", "date"]
   assert len(described["splits_sha256"]) == 64
-  assert described["calibration"] == {"temperature": 1.0}
+  assert described["calibration"]["temperature"] == 1.0
+  levels = described["calibration"]["levels"]
+  assert levels.keys() == {"coords", "climate", "date"}
+  assert len(levels["coords"]["level_knots"]) == 257
   card = (folder / "README.md").read_text()
   assert "| turbidity |  | 60 | 20 |" in card
   assert "geojax.from_pretrained" in card
+  assert "are calibrated by 2 blocks of the validation split" in card
   assert exported.read(folder).train_cells.size > 10
   assert (folder / "pytorch_model.safetensors").exists()
 
@@ -90,6 +101,11 @@ def test_features_and_predictions_are_the_runs(folder, trained):
   found, expected = encoder.predict(patches), run.predict(patches)
   np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4)
   np.testing.assert_allclose(found.mu, expected.mu)
+  place = np.float32(sphere.fibonacci_lattice(5))
+  level = found.credible_level(place)
+  np.testing.assert_allclose(level, expected.credible_level(place), atol=0.01)
+  raw = dataclasses.replace(expected, level_knots={})
+  assert np.abs(level - raw.credible_level(place)).max() > 0.02
   assert encoder.bands == run.bands
   np.testing.assert_allclose(encoder.scale[3], [400, 1000])
 

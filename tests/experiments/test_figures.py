@@ -40,6 +40,8 @@ def table(task_list):
   return tasks.compare(task_list, encodings.split_label(label), answers) | {
     "credible_level": rng.random(60),
     "area_km2": rng.uniform(1, 1e6, (60, 3)),
+    "raw_credible_level": np.full(60, 0.9),
+    "raw_area_km2": np.tile([4.0, 5.0, 6.0], (60, 1)),
     "fitted_nll_nats": np.full(60, -2.0),
     "fitted_credible_level": np.full(60, 0.6),
     "fitted_area_km2": np.tile([1.0, 2.0, 3.0], (60, 1)),
@@ -50,6 +52,8 @@ FITTED = {
   "coords": {
     "temperature": np.float32(1.5),
     "nll_nats": np.zeros(len(coords.TEMPERATURES)),
+    "level_knots": np.linspace(0, 1, 257),
+    "num_blocks": np.int32(31),
   }
 }
 
@@ -75,6 +79,12 @@ def test_figures_of_decoders_calibration_and_confusion(table, task_list):
   assert "count_with_sea" not in found["intervals"]
   configured = found["calibration"]["as_configured"]
   assert configured["nll_nats"] == pytest.approx(found["nll_nats"])
+  assert [configured[f"coverage@{p}%"] for p in (50, 80, 95)] == [0, 0, 1]
+  assert configured["area@95%_km2"] == 6
+  calibrated = found["calibration"]["calibrated"]
+  for name in ("coverage@50%", "area@80%_km2"):
+    assert calibrated[name] == pytest.approx(found[name])
+  assert found["calibration"]["num_blocks"] == 31
   fitted = found["calibration"]["fitted"]
   assert fitted["nll_nats"] == -2
   assert [fitted[f"coverage@{p}%"] for p in (50, 80, 95)] == [0, 1, 1]

@@ -18,8 +18,8 @@ from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
 from experiments import tile_files, tile_predictions
 from experiments.benchmarks import predict as benchmark
 from geojax import cell_regions, climate, predict
+from geojax.training import calibrations, data_info
 from geojax.training import config as config_lib
-from geojax.training import data_info
 from geojax.training.errors import ConfigError
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -191,6 +191,44 @@ def test_regions_hold_each_other_and_the_truth_has_its_level(earth, smoke):
   assert areas == sorted(areas)
   shares = found["climate"]["predicted"]["classes"]
   np.testing.assert_allclose(sum(shares.values()), 1, atol=0.01)
+
+
+def test_levels_of_a_tile_are_the_calibrated_ones(earth, smoke, tmp_path):
+  path = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  make_run(tmp_path / "run", "earth_smoke")
+  knots = np.linspace(0, 1, 257) ** 0.5
+  fitted = {"level_knots": knots, "num_blocks": 5}
+  calibrations.save(
+    tmp_path / "run", 0, dict.fromkeys(("coords", "climate", "date"), fitted)
+  )
+  before, after = (
+    next(iter(run_command(predictor, [path], tmp_path / name)[0].values()))
+    for name, predictor in (
+      ("raw", earth),
+      ("calibrated", predict.load(tmp_path / "run")),
+    )
+  )
+  assert before["where"]["levels"] == "the model's own"
+  for part in (after["where"], after["when"], after["climate"]["set"]):
+    assert part["levels"] == "calibrated"
+  raw = before["where"]["truth"]["credible_level"]
+  level = after["where"]["truth"]["credible_level"]
+  assert level == pytest.approx(raw**2, abs=0.01)
+  for part in ("where", "per_patch"):
+    small, large = (
+      (found[part] if part == "where" else found[part][0]["where"])
+      for found in (before, after)
+    )
+    for one, other in zip(
+      small["credible_regions"], large["credible_regions"], strict=True
+    ):
+      assert other["area_km2"] > 1.02 * one["area_km2"]
+  assert (
+    after["when"]["spread"][0]["within_days"]
+    > before["when"]["spread"][0]["within_days"]
+  )
+  sets = [found["climate"]["set"]["zones"] for found in (before, after)]
+  assert set(sets[0]) < set(sets[1])
 
 
 def test_how_patches_are_combined_is_recorded_and_matters(earth, smoke):

@@ -10,8 +10,8 @@ import setuptools
 
 ROOT = pathlib.Path(__file__).parents[2]
 MATHEMATICS = {
-  *("arrays", "cell_regions", "centers", "climate", "encodings", "losses"),
-  *("mixture", "sphere", "vmf"),
+  *("arrays", "blocks", "cell_regions", "centers", "circular", "climate"),
+  *("encodings", "losses", "mixture", "sphere", "vmf"),
 }
 # What a part of geojax reaches, through whatever lies between.
 MAY_REACH = {
@@ -32,7 +32,7 @@ FRAMEWORKS = {
   *("absl", "flax", "grain", "ml_collections", "optax", "orbax"),
   *("tensorflow_datasets",),
 }
-LIGHT = {"sphere", "encodings", "climate", "files"}
+LIGHT = {"blocks", "sphere", "encodings", "climate", "files"}
 
 
 def modules(*folders):

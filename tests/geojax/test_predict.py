@@ -10,8 +10,15 @@ import pytest
 import tiny_encoder
 
 from geojax import cell_regions, encodings, losses, mixture, predict, sphere
+from geojax.training import (
+  calibrations,
+  data_info,
+  evaluate,
+  loop,
+  pipeline,
+  sharding,
+)
 from geojax.training import config as config_lib
-from geojax.training import data_info, evaluate, loop, pipeline, sharding
 from geojax.training.errors import ConfigError, DatasetError
 
 
@@ -91,6 +98,55 @@ def test_it_says_what_evaluation_says(trained, coords):
     found.credible_level(true),
     mixture.credible_level(true, found.logits, found.mu, found.log_kappa),
   )
+
+
+def test_it_serves_calibrated_levels(trained, tmp_path, capsys):
+  workdir, run, _ = trained["mvmf"]
+  moved = tmp_path / "moved"
+  shutil.copytree(workdir, moved)
+  common = run.config, run.tasks, run.dataset, run.mesh
+  fitted = evaluate.fit_tasks(*common, run.state.evaluated)
+  table = evaluate.make_table(*common)(
+    run.state.evaluated, "test", fitted=fitted
+  )
+  # Those of another step are not for this one.
+  calibrations.save(moved, int(run.state.step) + 1, fitted)
+  raw = predict.load(moved).predict(patches_of(run))
+  assert "not evaluated; experiments/evaluate.py" in capsys.readouterr().err
+  assert not raw.level_knots
+  calibrations.save(moved, int(run.state.step), fitted)
+  predictor = predict.load(moved)
+  assert not capsys.readouterr().err
+  found = predictor.predict(patches_of(run))
+  known = table["coords_counts"]
+  true = encodings.coordinates_to_unit(table["coords"])
+  level = found.credible_level(true)
+  np.testing.assert_allclose(
+    level[known], table["credible_level"][known], atol=1e-3
+  )
+  assert np.abs(level - raw.credible_level(true))[known].max() > 0.02
+  zone = table["climate"].argmax(axis=1)
+  held = found.climate_sets(0.9)
+  np.testing.assert_array_equal(held.sum(axis=1), table["climate_set_size"])
+  rows = table["climate_counts"]
+  np.testing.assert_array_equal(
+    held[np.arange(len(zone)), zone][rows],
+    (table["climate_level"] <= 0.9)[rows],
+  )
+  np.testing.assert_allclose(
+    2 * found.day_spread((0.8,))[:, 0],
+    table["date_arc_days"],
+    rtol=1e-3,
+    atol=1e-3,
+  )
+  areas = found.credible_area_km2((0.8,), num_cells=2**14)[:, 0]
+  assert np.median(areas / table["area_km2"][:, 1]) == pytest.approx(1, abs=0.1)
+  inside = found.cell_levels(2**14) < 0.8
+  assert np.abs(inside.mean(axis=1) * 510e6 / areas - 1).max() < 0.05
+  # A tile's are calibrated as its patches', but for those of a product.
+  sums = predict.sum_up(found)
+  assert predictor.combine(sums).level_knots.keys() == fitted.keys()
+  assert not predictor.combine(sums, how="product").level_knots
 
 
 def test_it_needs_the_workdir_alone(predictor, trained, tmp_path):

@@ -5,9 +5,11 @@ import functools
 import jax
 import numpy as np
 import pytest
+from scipy import special, stats
 from task_samples import LAND, SEA, create, make_labels, make_outputs
 
 from geojax import encodings, losses, mixture, sphere
+from geojax.tasks import climate as climate_task
 from geojax.tasks import coords
 
 
@@ -17,7 +19,6 @@ def test_regressions_and_zones_are_decoded():
   answers = {}
   for task in task_list:
     answers |= jax.jit(task.decode)(outputs[task.name])
-    assert task.score(outputs[task.name], None, None) == {}
   lat, lon = encodings.decode_coordinates(outputs["coords"])
   np.testing.assert_allclose(
     answers["place"], sphere.latlon_to_unit(lat, lon), atol=1e-6
@@ -83,6 +84,7 @@ def test_scores_of_a_mixture():
     for name, expected in [
       ("nll_nats", nll),
       ("credible_level", level),
+      *([] if prefix else [("raw_credible_level", level)]),
       ("area_km2", area_sr * 6371.0088**2),
       ("denser_km2", denser_sr * 6371.0088**2),
     ]:
@@ -99,7 +101,71 @@ def test_scores_of_a_mixture():
     *("logits", "log_prob_by_temperature"),
     *("place_largest", "place_mode", "place_least_expected_distance"),
   }
-  assert set(task.fit_columns) == {"log_prob_by_temperature", "coords_counts"}
+  knots = np.linspace(0, 1, 257) ** 0.5
+  calibrated = score(outputs, target, {"level_knots": np.float32(knots)})
+  np.testing.assert_allclose(
+    calibrated["credible_level"], found["credible_level"] ** 2, atol=2e-3
+  )
+  np.testing.assert_array_equal(
+    calibrated["raw_area_km2"], found["raw_area_km2"]
+  )
+  masses = tuple(np.sqrt([0.5, 0.8, 0.95]).tolist())
+  _, _, area_sr, _ = mixture.credible_regions(
+    x,
+    outputs["logits"] / 2,
+    outputs["mu"],
+    outputs["log_kappa"],
+    masses=masses,
+  )
+  np.testing.assert_allclose(
+    calibrated["area_km2"], area_sr * 6371.0088**2, rtol=2e-3
+  )
+
+
+def test_sets_of_zones_hold_what_they_promise():
+  probs = np.array([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25]])
+  levels = climate_task.zone_levels(probs)
+  np.testing.assert_allclose(levels[0], [1, 0, 0.9])
+  np.testing.assert_allclose(sorted(levels[1]), [0, 0.75, 1])
+  (task,) = create(["climate"])
+  logits = np.log(np.full((2, 31), 1e-9))
+  logits[:, 3:6] = np.log([0.6, 0.3, 0.1])
+  target = np.eye(31)[[4, 5]]
+  outputs = logits.astype(np.float32)
+  found = jax.jit(task.score)(outputs, target, None)
+  np.testing.assert_allclose(found["climate_level"], [0.9, 1], atol=1e-5)
+  # 0.9 is promised as a float32; rounding decides about what is on its edge.
+  assert set(np.asarray(found["climate_set_size"])) <= {1, 2}
+  knots = np.interp(np.linspace(0, 1, 257), [0, 0.5, 1], [0, 0, 1])
+  found = jax.jit(task.score)(
+    outputs, target, {"level_knots": np.float32(knots)}
+  )
+  np.testing.assert_allclose(found["climate_level"], [0.95, 1], atol=1e-2)
+  assert found["climate_set_size"].tolist() == [1, 1]
+  assert found["raw_climate_level"][0] == pytest.approx(0.9, abs=1e-5)
+
+
+def test_arcs_hold_what_they_promise():
+  (task,) = create(["date"])
+  kappa = 3.0
+  length = special.i1e(kappa) / special.i0e(kappa)
+  turn = 2 * np.pi / 365
+  angle = np.float64([100, 120, 20]) * turn
+  outputs = (1 + length * np.stack([np.sin(angle), np.cos(angle)], -1)) / 2
+  target = encodings.encode_day_of_year(np.array([100.0, 150.0, 340.0]))
+  found = jax.jit(task.score)(np.float32(outputs), np.float32(target), None)
+  away = np.array([0, 30, 45]) * turn
+  expected = 2 * stats.vonmises.cdf(away, kappa) - 1
+  np.testing.assert_allclose(found["date_level"], expected, atol=1e-3)
+  arc = 2 * stats.vonmises.ppf(0.9, kappa) / turn
+  np.testing.assert_allclose(found["date_arc_days"], arc, rtol=1e-3)
+  knots = np.linspace(0, 1, 257) ** 0.5
+  found = jax.jit(task.score)(
+    np.float32(outputs), np.float32(target), {"level_knots": np.float32(knots)}
+  )
+  np.testing.assert_allclose(found["date_level"], expected**2, atol=5e-3)
+  arc = 2 * stats.vonmises.ppf(0.5 + np.sqrt(0.8) / 2, kappa) / turn
+  np.testing.assert_allclose(found["date_arc_days"], arc, rtol=2e-3)
 
 
 def test_fit_recovers_the_temperature_of_land_at_known_places():
@@ -120,7 +186,9 @@ def test_fit_recovers_the_temperature_of_land_at_known_places():
   table = jax.jit(task.score)(outputs, target, None)
   table = {
     "log_prob_by_temperature": np.asarray(table["log_prob_by_temperature"]),
+    "raw_credible_level": np.asarray(table["raw_credible_level"]),
     "coords_counts": np.arange(num) % 3 > 0,
+    "block": np.arange(num),
   }
   found = task.fit(table)
   assert found["temperature"] == pytest.approx(true, rel=0.1)

@@ -43,6 +43,10 @@ def make_table():
     ),
     "area_km2": np.arange(1, 12)[:, None] * [1.0, 10.0, 100.0],
     "denser_km2": 10 ** np.arange(3.75, 9, 0.5),
+    "climate_level": np.array([0, 0.2, 0.9, 0.91, 1, 1, 1, 1, 0, 0.3, 0.89]),
+    "climate_set_size": np.arange(1, 12),
+    "date_level": np.array([0.1, 0.8, 0.81, 0.2, 1, 1, 1, 0, 0, 0, 0.5]),
+    "date_arc_days": 10.0 * np.arange(11),
   }
   return tasks.compare(create(), labels, answers), probs
 
@@ -104,6 +108,10 @@ def test_every_metric():
     **{
       f"recall@10^{4 + i / 2:g}_km2": ("", True, (i + 1) / 9) for i in range(9)
     },
+    "climate_coverage@90%": ("", None, 4 / 9),
+    "climate_set_size@90%": ("", False, (sum(range(1, 9)) + 11) / 9),
+    "date_coverage@80%": ("", None, 5 / 9),
+    "date_arc@80%_days": ("days", False, 390 / 9),
     "date_mae_days": ("days", False, 255 / 9),
     "date_median_days": ("days", False, 8),
     **hits,
@@ -116,6 +124,8 @@ def test_every_metric():
     *(f"coverage@{p}%" for p in (50, 80, 95)),
     *(f"area@{p}%_km2" for p in (50, 80, 95)),
     *(f"recall@10^{4 + i / 2:g}_km2" for i in range(9)),
+    *("climate_coverage@90%", "climate_set_size@90%"),
+    *("date_coverage@80%", "date_arc@80%_days"),
   ]
   assert {m.name for m in listed if not m.in_report} == {
     name for name in found if name.endswith(("_with_sea", ".5_km2"))

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from geojax import tasks
-from geojax.evaluation import metrics
+from geojax import encodings, tasks
+from geojax.evaluation import conformal, metrics
 from geojax.tasks import coords
 from geojax.training import evaluate, loop, sharding
 
@@ -121,14 +121,49 @@ def test_the_fitted_temperature_has_the_least_nll(run):
   )
 
 
+def test_levels_are_calibrated_by_blocks(run):
+  """On the split that they are fitted to: what is promised is what is found."""
+  common = run.config, run.tasks, run.dataset, run.mesh, run.state.evaluated
+  fitted = evaluate.fit_tasks(*common)
+  table = _table(run)(run.state.evaluated, "validation", fitted=fitted)
+  lat_deg, lon_deg = encodings.decode_coordinates(table["coords"])
+  block = np.floor(lat_deg / 5) * 100 + np.floor(lon_deg / 5)
+  for name, counts in (
+    ("credible_level", table["coords_counts"]),
+    ("climate_level", table["climate_counts"] & table["is_land"]),
+    ("date_level", table["date_counts"]),
+  ):
+    task = {"credible_level": "coords"}.get(name, name.removesuffix("_level"))
+    _, size = np.unique(block[counts], return_counts=True)
+    assert fitted[task]["num_blocks"] == len(size) > 1
+    raw, level = table[f"raw_{name}"][counts], table[name][counts]
+    order = np.argsort(raw)
+    assert (np.diff(level[order]) >= 0).all()
+    # Some of the weight is left for a block that is like none of these.
+    assert level.max() < 1 - 0.5 / (len(size) + 1)
+    assert np.abs(level - raw).max() > 0.05
+  masses = conformal.model_level(
+    np.array([0.5, 0.8, 0.95]), fitted["coords"]["level_knots"]
+  )
+  bounds = np.interp(masses, [0.5, 0.8, 0.95], [0, 1, 2])
+  for i, bound in enumerate(bounds):
+    if bound in (0.0, 2.0):
+      continue
+    low, high = int(np.floor(bound)), int(np.ceil(bound))
+    area = table["area_km2"][:, i]
+    assert (area >= table["raw_area_km2"][:, low] * 0.999).all()
+    assert (area <= table["raw_area_km2"][:, high] * 1.001).all()
+
+
 def test_a_regression_has_one_place_and_no_density(small_config, tmp_path):
   small_config.loss.coords = "mse"
   small_config.num_steps = small_config.eval_every = 4
   run = loop.train(small_config, tmp_path, progress=False)
   variables = run.state.evaluated
-  assert not evaluate.fit_tasks(
+  fitted = evaluate.fit_tasks(
     run.config, run.tasks, run.dataset, run.mesh, variables
   )
+  assert fitted.keys() == {"climate", "date"}
   table = _table(run)(variables, "test")
   assert "place" in table
   assert not table.keys() & {"fitted_nll_nats", "credible_level", "nll_nats"}
