@@ -105,6 +105,10 @@ _SPLIT_CHANGES = {
     "validation": "Share of the blocks held out for validation.",
     "test": "Share of the blocks held out for test.",
   }.items()
+} | {
+  "seed": flags.DEFINE_integer(
+    "split_seed", None, "Seed of the draw of blocks.", lower_bound=0
+  ),
 }
 # Fields of the config.
 _CHANGES = {

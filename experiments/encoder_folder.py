@@ -83,7 +83,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
 def _calibration(workdir, config, step):
   """The temperature of a mixture, and the calibrated `levels`, if any."""
   found = {}
-  if config.loss.coords == "mvmf" and "coords" in config.tasks:
+  if config.loss.coords != "mse" and "coords" in config.tasks:
     found["temperature"] = config.mixture.temperature
   levels = calibrations.load(pathlib.Path(workdir), step)
   if levels is None:

@@ -109,7 +109,21 @@ def draw(places, *, num_resamples=_NUM_RESAMPLES, seed=0) -> Draws:
   known = np.isfinite(places).all(axis=-1)
   cells = np.arange(len(places)) + _NUM_CELLS
   cells[known] = sphere.equal_area_index(places[known], _NUM_CELLS)
-  _, neighbourhood = np.unique(cells, return_inverse=True)
+  return draw_groups(cells, num_resamples=num_resamples, seed=seed)
+
+
+def draw_groups(group, *, num_resamples=_NUM_RESAMPLES, seed=0) -> Draws:
+  """Draws groups with replacement, each Poisson(1) times.
+
+  Args:
+    group: Which group each example belongs to, integers, shape `[count]`.
+    num_resamples: Number of resamples.
+    seed: Seed of the draws.
+
+  Returns:
+    The `Draws`, groups for neighbourhoods.
+  """
+  _, neighbourhood = np.unique(group, return_inverse=True)
   shape = num_resamples, int(neighbourhood.max(initial=-1)) + 1
   weights = np.random.default_rng(seed).poisson(1.0, shape).astype(np.float32)
   return Draws(np.ascontiguousarray(weights.T), neighbourhood)

@@ -4,6 +4,7 @@ Predictions are on the labels' scale: coordinates and date as encoded, in
 [0, 1] (a head applies the sigmoid), the climate as logits of the 31 zones.
 """
 
+import functools
 import math
 
 import jax
@@ -81,28 +82,33 @@ def squared_error(predictions, targets):
   return jnp.mean(jnp.square(predictions - targets), axis=-1)
 
 
-def make_mixture_loss(mu, log_kappa):
+def make_mixture_loss(mu, log_kappa, *, blur_rad=0.0):
   """Makes the where loss of a mixture of von Mises-Fisher distributions.
 
   Args:
     mu: Centers, unit vectors, shape `[k, 3]`.
     log_kappa: Logarithms of the concentrations, shape `[k]`.
+    blur_rad: Where greater than 0, the upper bound of
+      `mixture.smoothed_log_prob` instead.
 
   Returns:
     A function of mixture logits `[batch, k]` and encoded coordinates
     `[batch, 3]`. It returns -(log p + log 4 pi) in nats, shape `[batch]`: 0
     is what the uniform density scores, negative is knowledge.
   """
+  log_prob = mixture.log_prob
+  if blur_rad:
+    log_prob = functools.partial(mixture.smoothed_log_prob, blur_rad=blur_rad)
 
   def mixture_loss(logits, coords):
     x = encodings.coordinates_to_unit(jnp.asarray(coords))
-    return relative_nll(mixture.log_prob(x, logits, mu, log_kappa))
+    return relative_nll(log_prob(x, logits, mu, log_kappa))
 
   return mixture_loss
 
 
 def make_fused_mixture_loss(
-  kernel, bias, mu, log_kappa, *, chunk_size=1024, axis_name=None
+  kernel, bias, mu, log_kappa, *, chunk_size=1024, axis_name=None, blur_rad=0.0
 ):
   """Makes the where loss of a linear head and a mixture in one.
 
@@ -117,25 +123,23 @@ def make_fused_mixture_loss(
     chunk_size: Number of centers at a time.
     axis_name: Mapped axis over which the centers are spread, or None; see
       `mixture.fused_log_prob`.
+    blur_rad: See `make_mixture_loss`.
 
   Returns:
     A function of features `[batch, features]` and encoded coordinates
     `[batch, 3]` that returns what that of `make_mixture_loss` does.
   """
+  log_prob = mixture.fused_log_prob
+  if blur_rad:
+    log_prob = functools.partial(
+      mixture.fused_smoothed_log_prob, blur_rad=blur_rad
+    )
 
   def mixture_loss(features, coords):
     x = encodings.coordinates_to_unit(jnp.asarray(coords))
-    log_prob = mixture.fused_log_prob(
-      x,
-      features,
-      kernel,
-      bias,
-      mu,
-      log_kappa,
-      chunk_size=chunk_size,
-      axis_name=axis_name,
-    )
-    return relative_nll(log_prob)
+    by_center = kernel, bias, mu, log_kappa
+    chunks = {"chunk_size": chunk_size, "axis_name": axis_name}
+    return relative_nll(log_prob(x, features, *by_center, **chunks))
 
   return mixture_loss
 

@@ -16,6 +16,7 @@ from geojax.mixture.decoders import (
 from geojax.mixture.dense import log_prob, mean_logits, normalize_centers
 from geojax.mixture.fused import fused_log_prob
 from geojax.mixture.regions import credible_level, credible_regions
+from geojax.mixture.smoothed import fused_smoothed_log_prob, smoothed_log_prob
 
 __all__ = [
   "credible_level",
@@ -24,8 +25,10 @@ __all__ = [
   "decode_least_expected_distance",
   "decode_mode",
   "fused_log_prob",
+  "fused_smoothed_log_prob",
   "log_prob",
   "mean_logits",
   "normalize_centers",
   "probability_map",
+  "smoothed_log_prob",
 ]

@@ -52,7 +52,16 @@ def create(config, *, mesh=None) -> Task:
       log_kappa=options.log_kappa,
       chunk_size=options.chunk_size,
     ),
-    loss=functools.partial(_loss, chunk_size=options.chunk_size, mesh=mesh),
+    loss=functools.partial(
+      _loss,
+      chunk_size=options.chunk_size,
+      mesh=mesh,
+      blur_rad=(
+        config.loss.smoothing_km / sphere.EARTH_RADIUS_KM
+        if config.loss.coords == "smoothed"
+        else 0.0
+      ),
+    ),
     decode=functools.partial(_decode, options=options),
     score=functools.partial(_score, options=options),
     metrics=coords_metrics.METRICS + coords_metrics.DENSITY_METRICS,
@@ -162,16 +171,20 @@ def lay_out_centers(config, read_labels):
   return {"mu": mu}
 
 
-def _loss(outputs, target, *, chunk_size, mesh):
+def _loss(outputs, target, *, chunk_size, mesh, blur_rad):
   """Nll relative to uniform, of logits or of the features of a fused head."""
   mu, log_kappa = outputs["mu"], outputs["log_kappa"]
   if not chunk_size:
-    return losses.make_mixture_loss(mu, log_kappa)(outputs["logits"], target)
+    loss = losses.make_mixture_loss(mu, log_kappa, blur_rad=blur_rad)
+    return loss(outputs["logits"], target)
   by_center = (outputs["kernel"], outputs["bias"], mu, log_kappa)
 
   def fused(features, target, *by_center, axis_name=None):
     loss = losses.make_fused_mixture_loss(
-      *by_center, chunk_size=chunk_size, axis_name=axis_name
+      *by_center,
+      chunk_size=chunk_size,
+      axis_name=axis_name,
+      blur_rad=blur_rad,
     )
     return loss(features, target)
 

@@ -133,9 +133,13 @@ def default_config() -> ml_collections.ConfigDict:
   config.init.any_patch_size = False
 
   config.loss = ml_collections.ConfigDict()
-  # Location: "mvmf", a mixture of von Mises-Fisher distributions, or "mse", a
-  # regression of the encoded coordinates, which uses nothing of `mixture`.
+  # Location: "mvmf", a mixture of von Mises-Fisher distributions; "smoothed",
+  # the same mixture, trained by a target over its centers that falls with
+  # distance; or "mse", a regression of the encoded coordinates, which uses
+  # nothing of `mixture`.
   config.loss.coords = "mvmf"
+  # Of "smoothed": the distance at which a center's share falls to 1/e.
+  config.loss.smoothing_km = 300.0
   # Weights of the tasks in their mean loss. A task that is not listed has the
   # weight that its file gives it; config.unlocked() lets a config add it.
   config.loss.weights = ml_collections.ConfigDict()

@@ -114,13 +114,13 @@ def check_config(config: ml_collections.ConfigDict, targets=None) -> None:
     )
   if given["model_devices"] > 1 and (
     "coords" not in [task.name for task in task_list]
-    or given["loss.coords"] != "mvmf"
+    or given["loss.coords"] == "mse"
     or given["mixture.num_centers"] % given["model_devices"]
   ):
     raise ConfigError(
       "config.model_devices spreads a mixture's centers: it must divide"
       f" config.mixture.num_centers, {given['mixture.num_centers']}, coords be"
-      " among config.tasks, and config.loss.coords be 'mvmf'"
+      " among config.tasks, and config.loss.coords not be 'mse'"
     )
   if given["augment.north_up"] and (
     given["augment.flip_north_south"] or given["augment.rotate"]

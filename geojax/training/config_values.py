@@ -7,7 +7,7 @@ CHOICES = {
   "model.norm": ("batch", "group", "layer"),
   "model.excitation": ("gate", "published"),
   "model.dtype": ("float32", "bfloat16"),
-  "loss.coords": ("mvmf", "mse"),
+  "loss.coords": ("mvmf", "smoothed", "mse"),
   "mixture.centers": (
     "fibonacci",
     "land",
@@ -65,6 +65,7 @@ RANGES = {
   **dict.fromkeys(
     (
       "init.learning_rate_factor",
+      "loss.smoothing_km",
       "mixture.temperature",
       "optimizer.learning_rate",
       "optimizer.clip_norm",
@@ -95,6 +96,7 @@ RANGES = {
 # Keys that only some choices use: elsewhere they must keep their default, or a
 # user would change them and see nothing change.
 USED_WITH = {
+  "loss.smoothing_km": ("loss.coords", ("smoothed",)),
   "mixture.min_distance_km": ("mixture.centers", ("train_subset",)),
   "optimizer.final_fraction": (
     "optimizer.schedule",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from absl import flags
@@ -243,6 +244,23 @@ def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
 
   monkeypatch.setattr(build, "build", die)
   assert "a worker died" in smoke_fails(capsys, tmp_path)
+
+
+def test_the_blocks_are_drawn_by_a_seed(monkeypatch, tmp_path):
+  found = []
+
+  def note(*args, **kwargs):
+    found.append(kwargs["split"])
+    raise build.BuildError("enough")
+
+  monkeypatch.setattr(build, "build", note)
+  arguments = smoke_to(tmp_path)
+  assert run_main(*arguments, "--split_seed=3", "--test=0.2") == 1
+  assert run_main(*arguments) == 1
+  assert found == [{"seed": 3, "test": 0.2}, {}]
+  rules = [splits.SplitRule(5, 0, 0, seed=seed) for seed in (0, 3)]
+  of_blocks = [rule.block_split(*np.divmod(range(700), 72)) for rule in rules]
+  assert 0.05 < np.mean(of_blocks[0] != of_blocks[1]) < 0.5
 
 
 @pytest.mark.parametrize(

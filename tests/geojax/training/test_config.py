@@ -42,7 +42,7 @@ def test_a_missing_key_is_named():
       ("a", "b", "c", "d"),
       r"model\.widths must hold values of type int",
     ),
-    ("loss.coords", "mvfm", r"loss\.coords must be one of mvmf, mse"),
+    ("loss.coords", "mvfm", r"loss\.coords must be one of mvmf, smoothed, mse"),
     ("data.batch_size", 0, r"batch_size must lie in \[1, inf\)"),
     ("mixture.num_centers", 0, r"num_centers must lie in \[1, inf\)"),
     (

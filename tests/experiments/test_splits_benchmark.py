@@ -1,0 +1,101 @@
+"""Figures over splits, and the comparison of two configs."""
+
+import numpy as np
+import pytest
+
+from experiments.benchmarks import splits
+
+
+def make_table(seed, shift=0.0):
+  rng = np.random.default_rng(seed)
+  block = np.repeat(np.arange(12), 5)
+  table = {
+    "block": block,
+    "nll_nats": rng.normal(size=12)[block] + shift,
+    "distance_km": 500.0 * (1 + block % 3),
+    "coords_counts": block != 11,
+    "climate_counts": np.ones(60, bool),
+    "is_land": block != 11,
+    "date_counts": np.ones(60, bool),
+  }
+  for figure in splits.FIGURES:
+    table.setdefault(figure.column, rng.random(60))
+  return table
+
+
+def rows(text):
+  found = [
+    [cell.strip() for cell in line.strip("|").split("|")]
+    for line in text.splitlines()
+  ]
+  return {row[0]: row[1:] for row in found}
+
+
+def test_a_table_has_means_spreads_and_intervals():
+  tables = [make_table(0), make_table(1)]
+  baselines = [{"median_km": 10.0}, {"median_km": 30.0}]
+  for figure in splits.FIGURES:
+    for found in baselines:
+      found.setdefault(figure.baseline, 0.5)
+  text = splits.describe({"base": tables}, {"constant": baselines})
+  found = rows(text)
+  assert found[""] == ["base", "constant"]
+  each = [t["nll_nats"][t["coords_counts"]].mean() for t in tables]
+  cell, of_constant = found["nll, nats"]
+  assert cell.startswith(f"{np.mean(each):.3f} ± {np.std(each, ddof=1):.3f} [")
+  low, high = map(float, cell.split("[")[1].strip("]").split(","))
+  assert low < np.mean(each) < high
+  # Of 11 blocks: patches taken for independent would make it half as wide.
+  values = np.concatenate([t["nll_nats"][t["coords_counts"]] for t in tables])
+  assert high - low > 1.3 * 2 * 1.96 * values.std() / np.sqrt(len(values))
+  assert of_constant == "0.500"
+  assert found["median km"][1] == "20.000"
+  assert found["within 750 km"][0].startswith(f"{4 / 11:.3f} ± 0.000")
+  assert found["truths in the 50 % region"][1] == ""
+
+
+def test_a_comparison_is_of_the_same_patches():
+  base = [make_table(0), make_table(1), make_table(2)]
+  better = [make_table(0, -0.5), make_table(1, -0.1), make_table(2, 0.3)]
+  found = rows(splits.compare({"base": base, "other": better}))
+  assert found["less base"] == ["other"]
+  (cell,) = found["nll, nats"]
+  # All blocks are in all splits, so that they differ alike in each resample,
+  # however far apart blocks are.
+  assert cell == "-0.100 [-0.100, -0.100], better in 2 of 3"
+  (cell,) = found["within 750 km"]
+  assert cell.startswith("0.000 [0.000, 0.000], better in 0 of 3")
+  assert "better" not in found["truths in the 80 % region"][0]
+  others = [{k: v[5:] for k, v in table.items()} for table in better]
+  with pytest.raises(ValueError, match="not of the same patches"):
+    splits.compare({"base": base, "other": others})
+
+
+def test_variants_are_names_and_flags():
+  found = splits.parse_variants(["wide: --config.a=1 --config.b=2"])
+  assert found == {"base": [], "wide": ["--config.a=1", "--config.b=2"]}
+  for text in ("wide", "--config.a=1", "--config.a=b:c"):
+    with pytest.raises(ValueError, match="NAME: FLAGS"):
+      splits.parse_variants([text])
+
+
+def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
+  asked = []
+  monkeypatch.setattr(splits, "_run", lambda *words: asked.append(words))
+  done = tmp_path / "data/geo_tiles/earth_1/1.0.0/metadata.json"
+  trained = splits.run_folder(tmp_path, "wide", 1, 0) / "eval/test/metrics.json"
+  for path in (done, trained):
+    path.parent.mkdir(parents=True)
+    path.write_text("{}")
+  variants = {"base": [], "wide": ["--config.a=1"]}
+  splits.train(tmp_path, variants, num_splits=2, num_seeds=2)
+  built = [words for words in asked if "data_prep.build" in words]
+  assert [w for words in built for w in words if "seed" in w] == [
+    "--split_seed=0"
+  ]
+  runs = [words for words in asked if words[0] == "experiments/main.py"]
+  assert len(runs) == 7
+  assert sum("--config.a=1" in words for words in runs) == 3
+  folders = {w for words in runs for w in words if w.startswith("--workdir")}
+  assert len(folders) == 7
+  assert f"--workdir={trained.parents[2]}" not in folders
