@@ -45,6 +45,7 @@ _KINDS = {
   "climate": "By climate class",
   "train_km": "By distance to the nearest train place",
   "month": "By month",
+  "certainty": "By the area of the mixture's own 80 % region",
 }
 
 

@@ -1,4 +1,4 @@
-"""Groups of examples: by latitude, climate, distance from training and month.
+"""Groups of examples: by place, climate, month, and how sure the model is.
 
 A figure over all test patches hides where a model fails; the same figure by
 group shows it.
@@ -14,6 +14,8 @@ from geojax.evaluation import intervals, metrics
 LATITUDE_EDGES = (-90.0, -66.5, -45.0, -23.5, 0.0, 23.5, 45.0, 66.5, 90.0)
 # From patches of one tile to another continent.
 TRAIN_KM_EDGES = (0, 5, 25, 100, 250, 300, 350, 400, 500, 1000, 2500, np.inf)
+# By the area of the mixture's own 80 % region.
+CERTAINTIES = "surest third", "middle third", "least sure third"
 MONTHS = (
   *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
   *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
@@ -67,9 +69,10 @@ def masks(table, train_km):
     train_km: Distance to the nearest train place, shape `[count]`.
 
   Returns:
-    By kind of group, `latitude`, `climate`, `train_km` and `month`, booleans
-    of shape `[count]` by name of the group, from south to north, near to far
-    and January to December; empty groups are left out.
+    By kind of group, `latitude`, `climate`, `train_km`, `month` and, of a
+    mixture, `certainty`, booleans of shape `[count]` by name of the group, from
+    south to north, near to far, January to December and sure to unsure; empty
+    groups are left out.
   """
   known = encodings.known_rows(table)
   kinds = {}
@@ -92,6 +95,16 @@ def masks(table, train_km):
   if "date" in table:
     month = month_of_day(encodings.decode_day_of_year(table["date"]))
     kinds["month"] = {name: month == i for i, name in enumerate(MONTHS)}
+  if "raw_area_km2" in table:
+    area_km2 = table["raw_area_km2"][:, 1]
+    counts = table["coords_counts"]
+    edges = (
+      np.quantile(area_km2[counts], [1 / 3, 2 / 3]) if counts.any() else []
+    )
+    third = np.searchsorted(edges, area_km2)
+    kinds["certainty"] = {
+      name: counts & (third == i) for i, name in enumerate(CERTAINTIES)
+    }
   return {
     kind: {name: mask for name, mask in groups.items() if mask.any()}
     for kind, groups in kinds.items()

@@ -103,3 +103,21 @@ def test_group_metrics_are_those_of_their_patches_alone():
   over_all, by_group = groups.summarize(table, listed, np.full(400, np.nan))
   assert list(by_group) == ["climate", "month"]
   assert np.isfinite(over_all["mean"]).all()
+
+
+def test_thirds_by_how_sure_the_mixture_is():
+  rng = np.random.default_rng(0)
+  area_km2 = rng.permutation(90) + 1.0
+  counts = np.arange(90) % 3 > 0
+  table = {
+    "raw_area_km2": np.stack([rng.random(90), area_km2, rng.random(90)], -1),
+    "coords_counts": counts,
+  }
+  found = groups.masks(table, np.zeros(90))["certainty"]
+  assert list(found) == list(groups.CERTAINTIES)
+  assert [mask.sum() for mask in found.values()] == [20, 20, 20]
+  sure, middle, unsure = (area_km2[mask] for mask in found.values())
+  assert sure.max() < middle.min()
+  assert middle.max() < unsure.min()
+  table["coords_counts"] = np.zeros(90, bool)
+  assert not groups.masks(table, np.zeros(90))["certainty"]
