@@ -67,7 +67,7 @@ def test_a_workdir_holds_what_the_readme_says(trained):
     "best constant",
     "uniform",
   }
-  kinds = {"latitude", "climate", "train_km", "month"}
+  kinds = {"latitude", "climate", "train_km", "month", "certainty"}
   assert kinds == set(found["groups"])
   for baseline in found["baselines"].values():
     assert {kind: list(x) for kind, x in baseline["groups"].items()} == {
