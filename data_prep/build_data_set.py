@@ -130,11 +130,9 @@ def _change(config, source, patches, split, changes):
     changes["maps"] = (*config.maps, *changes["maps"])
   if changes.get("splits"):
     # The file decides about each patch.
-    given = {"validation", "test"} & split.keys() | {"split"} & source.keys()
-    if given:
+    if given := [*_draw_flags(split), *({"split"} & source.keys())]:
       raise ValueError(
-        "--splits decides about each patch; leave out"
-        f" --{', --'.join(sorted(given))}"
+        f"--splits decides about each patch; leave out --{', --'.join(given)}"
       )
     splits.read_listed(changes["splits"])
     patches = {**patches, "train_kept": 1.0, "max_sea": 1.0}
@@ -164,6 +162,12 @@ def _change(config, source, patches, split, changes):
   )
 
 
+def _draw_flags(split):
+  """Flags, of those given, that choose which blocks are held out."""
+  flags = {"seed": "split_seed", "test": "test", "validation": "validation"}
+  return [flag for name, flag in flags.items() if name in split]
+
+
 def _parse_scale(text):
   """Parses `--scale` to pairs of offset and divisor, () for auto."""
   if text == "auto":
@@ -183,11 +187,11 @@ def _parse_scale(text):
 
 def _check_complete(config, split):
   """Raises BuildError if settings and what was found do not go together."""
-  given = {"validation", "test"} & split.keys()
+  given = _draw_flags(split)
   if given and not config.has_rule and not config.splits:
     raise build_folder.BuildError(
-      "files or --split decide about the shares of the splits; leave out"
-      f" --{', --'.join(sorted(given))}"
+      "files or --split decide about the splits; leave out"
+      f" --{', --'.join(given)}"
     )
   if len(config.scale) not in (0, 1, len(config.bands)):
     raise build_folder.BuildError(

@@ -6,7 +6,7 @@ import pathlib
 import jax
 import numpy as np
 
-from geojax import __version__, files, predict
+from geojax import __version__, files, predict, tasks
 from geojax.models import convert
 from geojax.training import calibrations, exported, weights
 from geojax.training import dataset as dataset_lib
@@ -60,7 +60,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
     "wavelengths_nm": [_WAVELENGTHS_NM.get(band) for band in data.bands],
     "pixel_m": _pixel_m(data),
     "splits_sha256": data.splits_sha256,
-    "calibration": _calibration(workdir, config, found.step),
+    "calibration": _calibration(workdir, found),
   }
   try:
     dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
@@ -80,18 +80,16 @@ def write(workdir, folder, *, last: bool = False) -> None:
   _write_card(folder, card)
 
 
-def _calibration(workdir, config, step):
-  """The temperature of a mixture, and the calibrated `levels`, if any."""
-  found = {}
+def _calibration(workdir, found):
+  """The temperature of a mixture, and the calibrated `levels` by task."""
+  config, described = found.config, {}
   if config.loss.coords != "mse" and "coords" in config.tasks:
-    found["temperature"] = config.mixture.temperature
-  levels = calibrations.load(pathlib.Path(workdir), step)
-  if levels is None:
-    print(
-      f"exported with the model's own credible levels: step {step:,} of"
-      f" {workdir} was not evaluated; experiments/evaluate.py calibrates them"
-    )
-  return found | ({} if levels is None else {"levels": levels})
+    described["temperature"] = config.mixture.temperature
+  levels = calibrations.load(pathlib.Path(workdir), found.step)
+  task_list = tasks.create_tasks(config, targets=found.data.targets)
+  if note := calibrations.describe_lack(levels, task_list):
+    print(f"{workdir}, {found.about}: {note}")
+  return described | {"levels": levels or {}}
 
 
 def _pixel_m(data):
@@ -155,7 +153,7 @@ def model_card(name, found, figures, has_torch, calibration) -> str:
     if key in figures
   )
   torch = _about_torch(model) if has_torch else ""
-  levels = _about_levels(calibration.get("levels"))
+  levels = _about_levels(calibration["levels"])
   return f"""# {name}
 
 An image encoder that was trained to predict {", ".join(config.tasks)} from

@@ -147,6 +147,14 @@ _RENAMED = {
 }
 
 
+# Of regions by calibrated levels, and by the mixture's own.
+_PREFIXES = "", "raw_"
+
+
+def _area_names(prefix):
+  return [f"{prefix}area_{p}_km2" for p in coords_metrics.REGIONS_PERCENT]
+
+
 def write_predictions(
   table: dict, train_km: np.ndarray, path: pathlib.Path
 ) -> None:
@@ -163,9 +171,10 @@ def write_predictions(
       short = name.removeprefix("place").removeprefix("_") or "predicted"
       lat_deg, lon_deg = sphere.unit_to_latlon(place)
       columns |= {f"lat_{short}": lat_deg, f"lon_{short}": lon_deg}
-  for i, percent in enumerate(coords_metrics.REGIONS_PERCENT):
-    if "area_km2" in table:
-      columns[f"area_{percent}_km2"] = table["area_km2"][:, i]
+  for prefix in _PREFIXES:
+    if f"{prefix}area_km2" in table:
+      names = _area_names(prefix)
+      columns |= zip(names, table[f"{prefix}area_km2"].T, strict=True)
   columns["train_km"] = train_km
   zones = np.array(climate.ZONES)
   if "zone" in table:
@@ -188,3 +197,32 @@ def write_predictions(
     parquet_table = parquet_table.append_column("zone_probabilities", shares)
   with files.atomic(path) as temporary:
     parquet.write_table(parquet_table, temporary)
+
+
+def read_predictions(path: pathlib.Path) -> dict:
+  """Reads what metrics read of a table that `write_predictions` wrote.
+
+  Args:
+    path: The file.
+
+  Returns:
+    Arrays `[count, ...]` by name of the column, with `lat_true` and `lon_true`,
+    NaN where unknown, but without places, labels and probabilities.
+  """
+  found = parquet.read_table(path)
+  table = {
+    name: found[name].to_numpy()
+    for name in found.column_names
+    if name != "zone_probabilities"
+  }
+  for prefix in _PREFIXES:
+    if {*(names := _area_names(prefix))} <= table.keys():
+      table[f"{prefix}area_km2"] = np.stack([table.pop(n) for n in names], -1)
+  for name, column in _ZONES.items():
+    if name in table:
+      numbers = [climate.ZONES.index(zone) for zone in table.pop(name)]
+      table[column] = np.array(numbers)
+  for name, column in _RENAMED.items():
+    if name in table:
+      table[column] = table.pop(name)
+  return table

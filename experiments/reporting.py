@@ -49,6 +49,10 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
     return
   step = int(run.state.step)
   calibrations.save(workdir, step, fitted)
+  if note := calibrations.describe_lack(
+    calibrations.to_dict(fitted), run.tasks
+  ):
+    print(note)
   clock.lap("forward passes, decoders and regions")
   compared, train_km = compute_baselines(run.tasks, run.dataset, split, table)
   clock.lap("baselines")

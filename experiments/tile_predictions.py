@@ -3,12 +3,11 @@
 import collections
 import concurrent.futures
 import dataclasses
-import functools
 
 import numpy as np
 
 from data_prep import tile_patches, tiles, unseen
-from geojax import predict, sphere
+from geojax import cell_regions, predict, sphere
 from geojax.training.errors import ConfigError
 
 # Cells of a tile's map: 7,800 km^2 each, 88 km wide.
@@ -31,6 +30,8 @@ class TilePrediction:
       3]`, or None of a run without a mixture.
     left_out: How many patches were left out, by reason.
     tile: The `predict.Prediction` of all together, one row.
+    cell_probs: Probabilities of the tile's place by cell of the equal-area
+      grid, shape `[NUM_CELLS]`, or None of a run without a mixture.
     picture: Red, green and blue of the patches, NaN elsewhere, `[h, w, 3]`.
   """
 
@@ -41,6 +42,7 @@ class TilePrediction:
   areas_km2: np.ndarray | None
   left_out: collections.Counter
   tile: predict.Prediction
+  cell_probs: np.ndarray | None
   picture: np.ndarray
 
   @property
@@ -56,12 +58,13 @@ class TilePrediction:
     date = self.patches.scene.date
     return None if date is None else date.timetuple().tm_yday
 
-  @functools.cached_property
+  @property
   def cell_levels(self):
     """Credible levels of the cells, or None of a run without a mixture."""
-    if self.tile.logits is None:
+    if self.cell_probs is None:
       return None
-    return self.tile.cell_levels(NUM_CELLS)[0]
+    levels = cell_regions.cell_levels(self.cell_probs)
+    return self.tile.calibrated_level("coords", levels)
 
   @property
   def climate_mapped(self):
@@ -155,6 +158,9 @@ def predict_tile(
     areas_km2=np.concatenate(areas) if areas else None,
     left_out=left_out,
     tile=tile,
+    cell_probs=(
+      None if tile.logits is None else tile.probability_map(NUM_CELLS)[0]
+    ),
     picture=painter.picture,
   )
 

@@ -23,6 +23,25 @@ def of_places(lat_deg, lon_deg, block_deg):
   return wrap(rows, cols, round(180 / block_deg))
 
 
+def numbers(lat_deg, lon_deg, block_deg):
+  """Numbers the blocks of places.
+
+  Args:
+    lat_deg: Latitudes in degrees, NaN where unknown, shape `[count]`.
+    lon_deg: Longitudes in degrees, shape `[count]`.
+    block_deg: See `of_places`.
+
+  Returns:
+    The same integer >= 0 for places of one block, and one below 0 of its own
+    for each unknown place, shape `[count]`.
+  """
+  number = -1 - np.arange(len(lat_deg))
+  known = np.isfinite(lat_deg)
+  rows, cols = of_places(lat_deg[known], lon_deg[known], block_deg)
+  number[known] = rows * 2 * round(180 / block_deg) + cols
+  return number
+
+
 def wrap(rows, cols, num_rows):
   """Brings rows and columns beyond an edge back onto the sphere.
 

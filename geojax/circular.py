@@ -17,7 +17,7 @@ import numpy as np
 
 from geojax import arrays
 
-# Float32 tells no longer means apart: a spread of a tenth of a day.
+# Float32 does not resolve longer means: a spread of a tenth of a day.
 _LONGEST = 1 - 1e-6
 # Standard deviations beyond which no mass lies in float32.
 _WIDTH = 8.0

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from geojax import prediction, sphere, tasks
-from geojax.prediction import LEVELS, Prediction, Sums, sum_up
+from geojax.prediction import LEVELS, SET_LEVEL, Prediction, Sums, sum_up
 from geojax.training import (
   calibrations,
   compilation,
@@ -32,6 +32,7 @@ from geojax.training import workdir as workdir_lib
 
 __all__ = [
   "LEVELS",
+  "SET_LEVEL",
   "Prediction",
   "Predictor",
   "Sums",
@@ -293,12 +294,8 @@ def load(
   }
   step = int(state.step)
   calibration = calibrations.load(workdir, step)
-  if calibration is None:
-    print(
-      f"{workdir}: levels are the model's own, as step {step:,} was not"
-      " evaluated; experiments/evaluate.py calibrates them",
-      file=sys.stderr,
-    )
+  if note := calibrations.describe_lack(calibration, task_list):
+    print(f"{workdir}, step {step:,}: {note}", file=sys.stderr)
   return _create(config, data, variables, mesh, batch_size, calibration)
 
 

@@ -12,6 +12,7 @@ from geojax.evaluation import conformal
 from geojax.tasks import climate as climate_task
 
 LEVELS = (0.5, 0.8, 0.95)
+SET_LEVEL = climate_task.SET_LEVEL
 
 # A floor of the land weight, so that a tile of open sea still has an answer.
 _LEAST_LAND = 1e-6
@@ -88,7 +89,7 @@ class Prediction:
     angles = _angle_of_mass(masses[None, :], length[:, None])
     return np.asarray(angles) * encodings.DAYS_PER_YEAR / (2 * np.pi)
 
-  def climate_sets(self, level=0.9):
+  def climate_sets(self, level=SET_LEVEL):
     """Zones that hold the true one with a probability.
 
     Args:
@@ -112,6 +113,18 @@ class Prediction:
     """
     level = np.asarray(level, np.float32)
     return conformal.model_level(level, self.level_knots.get(task))
+
+  def calibrated_level(self, task, level):
+    """The calibrated level of one of the model's own: that of `model_level`.
+
+    Args:
+      task: "coords", "climate" or "date".
+      level: The model's levels in [0, 1], any shape.
+
+    Returns:
+      Levels, the same ones if the task is not calibrated.
+    """
+    return conformal.calibrate(level, self.level_knots.get(task))
 
   @property
   def land(self):
@@ -151,24 +164,7 @@ class Prediction:
       ValueError: If the run regresses coordinates.
     """
     level = np.asarray(_credible_level(x, *self._mixture()))
-    return conformal.calibrate(level, self.level_knots.get("coords"))
-
-  def cell_levels(self, num_cells):
-    """Credible levels of the cells of `sphere.equal_area_grid`.
-
-    The region of level L holds the cells of level below L.
-
-    Args:
-      num_cells: Number of cells.
-
-    Returns:
-      Calibrated levels in [0, 1], shape `[n, num_cells]`.
-
-    Raises:
-      ValueError: If the run regresses coordinates.
-    """
-    level = cell_regions.cell_levels(self.probability_map(num_cells))
-    return conformal.calibrate(level, self.level_knots.get("coords"))
+    return self.calibrated_level("coords", level)
 
   def probability_map(self, num_cells):
     """Probabilities of the cells of `sphere.equal_area_grid`.

@@ -10,10 +10,10 @@ scaled already. Batches are on the device, so that reading them costs nothing.
 
 Each form lives in a process of its own, and they take turns. Columns:
 milliseconds of a step, the median of turns of ten, of which the host waits for
-the last; patches a second; the share of the arithmetic peak, by
-FLOPs of three forward passes (without those that remat repeats); GiB that a
-step needs at its peak. The peak is that of a product of large bfloat16
-matrices, measured here.
+the last; patches a second; the share of the arithmetic peak, by FLOPs of three
+forward passes (without those that remat repeats); GiB that a step needs at its
+most. The arithmetic peak is that of a product of large bfloat16 matrices, which
+takes minutes on a CPU.
 """
 
 import argparse
@@ -98,9 +98,7 @@ def make_torch_run(model: str, batch_size: int):
   device = "cuda" if torch.cuda.is_available() else "cpu"
   name, size, patch_size = split_name(model)
   if name == "vit":
-    module = torch_models.ViT(
-      bands=BANDS, num_outputs=OUTPUTS, side=SIDE, patch_size=patch_size
-    )
+    module = make_torch_vit(size, patch_size)
     layout = torch.contiguous_format
   else:
     module = torch_models.CoreEncoder(
@@ -130,6 +128,23 @@ def make_torch_run(model: str, batch_size: int):
     return torch.cuda.max_memory_allocated() if device == "cuda" else 0
 
   return run, lambda loss: float(loss.detach()), held
+
+
+def make_torch_vit(size: str, patch_size: int):
+  """PyTorch's ViT of one of `geojax.models`' sizes."""
+  from experiments.benchmarks import torch_models
+  from geojax.models import vit
+
+  width, depth, num_heads = vit.SIZES[size]
+  return torch_models.ViT(
+    bands=BANDS,
+    num_outputs=OUTPUTS,
+    side=SIDE,
+    patch_size=patch_size,
+    width=width,
+    depth=depth,
+    num_heads=num_heads,
+  )
 
 
 def work(form: str, model: str, batch_size: int) -> None:
@@ -215,7 +230,7 @@ def main():
   """Prints a table: a line for each encoder and form."""
   parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
   parser.add_argument(
-    *("--models", "-m"),
+    "--models",
     nargs="+",
     default=["core_nano:64", "vit_s/16:256"],
     help="encoders and batch sizes",

@@ -3,10 +3,10 @@
   python -m experiments.benchmarks.splits --folder=DIR \
     [--variant="smoothed: --config.loss.coords=smoothed" ...]
 
-One draw of the blocks that are held out says little: of some 70 test blocks the
-share of patches within 750 km is 0.21 to 0.37 between three draws. This builds
-the sample data set with `--num_splits` draws, trains the base config and each
-variant on every draw (and on `--num_seeds` seeds), and prints, in Markdown,
+One draw of the blocks that are held out shows little: the sample's test split
+has some 70 of them. This builds the sample data set with `--num_splits` draws,
+trains the base config and each variant on every draw (and on `--num_seeds`
+seeds), and prints, in Markdown,
 
 - of each config the mean over the splits, their standard deviation, and the
   interval of all test patches together, which holds 95 % by bootstrap over
@@ -18,127 +18,23 @@ What is done already is not done again, and a run that was stopped goes on.
 """
 
 import argparse
-import dataclasses
 import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
 
 import numpy as np
-import pyarrow.parquet as pq
 
-from geojax import blocks
-from geojax.evaluation import intervals, reductions
+from experiments import figures
+from geojax import blocks, tasks
+from geojax.evaluation import intervals
+from geojax.training import config as config_lib
+from geojax.training import data_info
+from geojax.training import workdir as workdir_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
 BASE = "base"
-# Blocks of the bootstrap: those of the sample's splits.
-_BLOCK_DEG = 5.0
 _NUM_RESAMPLES = 1000
-_ON_LAND, _OF_CLIMATE, _OF_DATE = (
-  ("coords_counts",),
-  ("climate_counts", "is_land"),
-  ("date_counts",),
-)
-
-
-_MEAN, _MEDIAN = reductions.Mean(), reductions.Median()
-
-
-@dataclasses.dataclass(frozen=True)
-class Figure:
-  """A row of the tables.
-
-  Attributes:
-    title: What it is.
-    column: The column of a run's test patches that it reads.
-    where: Boolean columns; a patch counts where all of them hold.
-    limit: Where given, the share of values of at most that is meant.
-    reduction: From the values to a figure.
-    is_higher_better: None if neither is.
-    baseline: Its name in the baselines of metrics.json, "" if they have none.
-  """
-
-  title: str
-  column: str
-  where: tuple[str, ...] = _ON_LAND
-  limit: float | None = None
-  reduction: Callable = _MEAN
-  is_higher_better: bool | None = False
-  baseline: str = ""
-
-  def read(self, tables):
-    """Returns values and blocks of the patches that count, of all tables."""
-    parts = []
-    for table in tables:
-      counts = np.logical_and.reduce([table[name] for name in self.where])
-      values = table[self.column][counts]
-      if self.limit is not None:
-        values = values <= self.limit
-      parts.append((values, table["block"][counts]))
-    return [np.concatenate(part) for part in zip(*parts, strict=True)]
-
-  def of_each(self, tables):
-    """Returns the figure of each table, `[tables]`."""
-    return np.array([self.reduction(self.read([t])[0]) for t in tables])
-
-
-FIGURES = (
-  Figure("median km", "distance_km", reduction=_MEDIAN, baseline="median_km"),
-  Figure(
-    *("within 750 km", "distance_km"),
-    limit=750,
-    is_higher_better=True,
-    baseline="acc@750km",
-  ),
-  Figure("nll, nats", "nll_nats", baseline="nll_nats"),
-  Figure(
-    *("within the densest 10^6 km²", "denser_km2"),
-    limit=1e6,
-    is_higher_better=True,
-    baseline="recall@10^6_km2",
-  ),
-  *(
-    Figure(
-      f"truths in the {percent} % region{suffix}",
-      f"{prefix}credible_level",
-      limit=percent / 100,
-      is_higher_better=None,
-    )
-    for prefix, suffix in (("", ""), ("raw_", ", not calibrated"))
-    for percent in (50, 80, 95)
-  ),
-  *(
-    Figure(
-      f"median area of the {percent} % region, km²",
-      f"area_{percent}_km2",
-      reduction=_MEDIAN,
-    )
-    for percent in (50, 80, 95)
-  ),
-  Figure(
-    *("climate, zones right", "zone_is_right", _OF_CLIMATE),
-    is_higher_better=True,
-    baseline="climate_accuracy",
-  ),
-  Figure(
-    *("true zone in the 90 % set", "climate_level", _OF_CLIMATE),
-    limit=0.9,
-    is_higher_better=None,
-  ),
-  Figure("zones in the 90 % set", "climate_set_size", _OF_CLIMATE),
-  Figure(
-    *("day, mean error", "date_error_days", _OF_DATE),
-    baseline="date_mae_days",
-  ),
-  Figure(
-    *("true day in the 80 % arc", "date_level", _OF_DATE),
-    limit=0.8,
-    is_higher_better=None,
-  ),
-  Figure("days of the 80 % arc", "date_arc_days", _OF_DATE),
-)
 
 
 def _run(*words):
@@ -191,80 +87,143 @@ def run_folder(folder, variant: str, split: int, seed: int) -> pathlib.Path:
 
 
 def read_table(workdir: pathlib.Path) -> dict:
-  """Columns of the test patches of a run, each `[count]`."""
-  found = pq.read_table(workdir / "eval/test/predictions.parquet")
-  table = {
-    name: found[name].to_numpy()
-    for name in found.column_names
-    if name != "zone_probabilities"
-  }
-  table["zone_is_right"] = table["zone_true"] == table["zone_predicted"]
-  rows, cols = blocks.of_places(
-    np.nan_to_num(table["lat_true"]),
-    np.nan_to_num(table["lon_true"]),
-    _BLOCK_DEG,
-  )
-  table["block"] = rows * 1000 + cols
-  return table
+  """Columns of the test patches of a run, and the `block` of each, `[count]`.
+
+  Args:
+    workdir: Folder of the run.
+  """
+  table = figures.read_predictions(workdir / "eval/test/predictions.parquet")
+  place = (table.get(name) for name in ("lat_true", "lon_true"))
+  unknown = np.full(len(table["record"]), np.nan)
+  lat_deg, lon_deg = (unknown if x is None else x for x in place)
+  block_deg = data_info.load(workdir).block_deg
+  return table | {"block": blocks.numbers(lat_deg, lon_deg, block_deg)}
 
 
-def describe(variants: dict[str, list], baselines: dict) -> str:
+def list_metrics(workdir: pathlib.Path) -> list:
+  """The metrics of a run's report, and whether each is of raw levels.
+
+  Args:
+    workdir: Folder of the run.
+
+  Returns:
+    Tuples of a metric and the prefix of its columns: "", or "raw_" of levels
+    and areas that are not calibrated.
+  """
+  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
+  targets = data_info.load(workdir).targets
+  found = []
+  for metric in tasks.all_metrics(tasks.create_tasks(config, targets=targets)):
+    if metric.in_report:
+      found.append((metric, ""))
+      if "@" in metric.name and metric.final:
+        found.append((metric, "raw_"))
+  return found
+
+
+def _read(tables, metric, prefix):
+  """Values and blocks of the patches that count; None if a table has none."""
+  found = []
+  for table in tables:
+    columns = {name: table.get(prefix + name) for name in metric.columns}
+    if any(column is None for column in columns.values()):
+      return None
+    read = metric.read({**table, **columns})
+    if read is None or not len(read[0]):
+      return None
+    values, rows = read
+    found.append((values, table["block"][rows]))
+  return found
+
+
+def _together(found):
+  """Values and blocks of all tables, and the bootstrap's draws."""
+  values, block = (np.concatenate(part) for part in zip(*found, strict=True))
+  draws = intervals.draw_groups(block, num_resamples=_NUM_RESAMPLES)
+  return values, block, draws
+
+
+def _title(metric, prefix):
+  return metric.title + (", not calibrated" if prefix else "")
+
+
+def describe(variants: dict[str, list], listed, baselines: dict) -> str:
   """Returns a table of the figures of each variant, in Markdown.
 
   Args:
     variants: By name a table of `read_table` for each split and seed.
+    listed: See `list_metrics`.
     baselines: By name `metrics.json`'s of each split.
   """
   lines = ["| | " + " | ".join([*variants, *baselines]) + " |"]
   lines.append("|---" * (1 + len(variants) + len(baselines)) + "|")
-  for figure in FIGURES:
+  for metric, prefix in listed:
     cells = []
     for tables in variants.values():
-      each = figure.of_each(tables)
-      values, block = figure.read(tables)
-      draws = intervals.draw_groups(block, num_resamples=_NUM_RESAMPLES)
-      resamples = figure.reduction.resampled(values, draws)
-      cells.append(
-        f"{_number(each.mean())} ± {_number(each.std(ddof=1))}"
-        f" {_interval(resamples)}"
-      )
+      found = _read(tables, metric, prefix)
+      if found is None:
+        cells.append("")
+        continue
+      each = np.array([metric.reduction(values) for values, _ in found])
+      text = f"{_number(each.mean())} ± {_number(each.std(ddof=1))}"
+      if metric.reduction.resampled is not None:
+        values, _, draws = _together(found)
+        text += f" {_interval(metric.reduction.resampled(values, draws))}"
+      cells.append(text)
     for found in baselines.values():
-      values = [each[figure.baseline] for each in found if figure.baseline]
-      cells.append(_number(np.mean(values)) if values else "")
-    lines.append(f"| {figure.title} | {' | '.join(cells)} |")
+      values = [each.get(metric.name) for each in found]
+      known = not prefix and None not in values
+      cells.append(_number(np.mean(values)) if known else "")
+    if any(cells):
+      lines.append(f"| {_title(metric, prefix)} | {' | '.join(cells)} |")
   return "\n".join(lines)
 
 
-def compare(variants: dict[str, list]) -> str:
+def compare(variants: dict[str, list], listed) -> str:
   """Returns the differences of the others from the first, in Markdown.
 
   Args:
     variants: See `describe`; the same patches in each.
+    listed: See `list_metrics`.
+
+  Raises:
+    ValueError: The patches are not the same.
   """
   base, *others = variants
   lines = [
     f"| less {base} | " + " | ".join(others) + " |",
     "|---" * (1 + len(others)) + "|",
   ]
-  for figure in FIGURES:
+  for metric, prefix in listed:
+    theirs = _read(variants[base], metric, prefix)
     cells = []
     for other in others:
-      sides = variants[other], variants[base]
-      each = np.subtract(*map(figure.of_each, sides))
-      (ours, block), (theirs, same) = map(figure.read, sides)
-      if not np.array_equal(block, same):
-        raise ValueError(f"{other} and {base} are not of the same patches")
-      draws = intervals.draw_groups(block, num_resamples=_NUM_RESAMPLES)
-      resamples = np.subtract(
-        *(figure.reduction.resampled(v, draws) for v in (ours, theirs))
-      )
-      text = f"{_number(each.mean())} {_interval(resamples)}"
-      if figure.is_higher_better is not None:
-        wins = each > 0 if figure.is_higher_better else each < 0
-        text += f", better in {wins.sum()} of {len(each)}"
-      cells.append(text)
-    lines.append(f"| {figure.title} | {' | '.join(cells)} |")
+      ours = _read(variants[other], metric, prefix)
+      if ours is None or theirs is None:
+        cells.append("")
+      else:
+        cells.append(_difference(metric, ours, theirs, f"{other} and {base}"))
+    if any(cells):
+      lines.append(f"| {_title(metric, prefix)} | {' | '.join(cells)} |")
   return "\n".join(lines)
+
+
+def _difference(metric, ours, theirs, names):
+  sides = ours, theirs
+  each = np.subtract(
+    *(np.array([metric.reduction(values) for values, _ in x]) for x in sides)
+  )
+  text = _number(each.mean())
+  (values, block, draws), (others, same, _) = map(_together, sides)
+  if not np.array_equal(block, same):
+    raise ValueError(f"{names} are not of the same patches")
+  if metric.reduction.resampled is not None:
+    resamples = (metric.reduction.resampled(v, draws) for v in (values, others))
+    text += f" {_interval(np.subtract(*resamples))}"
+  if metric.higher_is_better is not None:
+    wins = each > 0 if metric.higher_is_better else each < 0
+    text += f", better in {wins.sum()} of {len(each)}"
+  return text
 
 
 def _interval(resamples):
@@ -324,16 +283,16 @@ def main():
     name: [read_table(run_folder(folder, name, *run)) for run in runs]
     for name in variants
   }
-  of_base = [
-    json.loads(
-      (run_folder(folder, BASE, *run) / "eval/test/metrics.json").read_text()
-    )["baselines"]
-    for run in runs
+  of_base = [run_folder(folder, BASE, *run) for run in runs]
+  measured = [
+    json.loads((workdir / "eval/test/metrics.json").read_text())["baselines"]
+    for workdir in of_base
   ]
-  baselines = {name: [each[name] for each in of_base] for name in of_base[0]}
-  print(f"\n{describe(tables, baselines)}")
+  baselines = {name: [each[name] for each in measured] for name in measured[0]}
+  listed = list_metrics(of_base[0])
+  print(f"\n{describe(tables, listed, baselines)}")
   if len(tables) > 1:
-    print(f"\n{compare(tables)}")
+    print(f"\n{compare(tables, listed)}")
 
 
 if __name__ == "__main__":

@@ -126,13 +126,13 @@ class CoreEncoder(nn.Module):
 
 
 class ViT(nn.Module):
-  """The size "s" of `geojax.models.ViT` with a linear head, for its speed.
+  """`geojax.models.ViT` with a linear head, for its speed.
 
   Attention is PyTorch's fused one. Positions are learned, which costs the same.
   """
 
   def __init__(
-    self, *, bands=10, num_outputs=36, side=128, patch_size=16, width=384
+    self, *, bands, num_outputs, side, patch_size, width, depth, num_heads
   ):
     super().__init__()
     self.patches = nn.Conv2d(bands, width, patch_size, patch_size)
@@ -141,14 +141,14 @@ class ViT(nn.Module):
     self.blocks = nn.ModuleList(
       nn.TransformerEncoderLayer(
         width,
-        width // 64,
+        num_heads,
         4 * width,
         dropout=0.0,
         activation=functional.gelu,
         batch_first=True,
         norm_first=True,
       )
-      for _ in range(12)
+      for _ in range(depth)
     )
     self.norm = nn.LayerNorm(width)
     self.head = nn.Linear(width, num_outputs)

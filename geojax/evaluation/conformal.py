@@ -14,8 +14,9 @@ counts as reached at the middle of its weight, and half of the weight that is
 left over lies below all of them. Of blocks of one patch the i-th level is
 reached at i/(K + 1), as in split-conformal prediction: over draws of the K + 1
 blocks, of which one is new, its region holds the truth with just that
-probability. Between two levels the map is a line. All of the rest above would
-promise no less to blocks of many patches, but hold more than was asked for.
+probability. Between two levels the map is a line. With all of the rest above
+them, regions would hold at least what is asked for, and on average more where
+blocks have many patches.
 
 Nothing is promised of places unlike those of validation, such as a continent
 that it lacks.
@@ -61,6 +62,21 @@ def fit(level, block):
     "level_knots": knots.astype(np.float32),
     "num_blocks": np.int32(len(count)),
   }
+
+
+def fit_table(table, *, level: str, where: tuple[str, ...]):
+  """Fits calibrated levels to a column of a table, see `Task.fit`.
+
+  Args:
+    table: Arrays `[count]` by name, `block` among them.
+    level: Name of the model's levels.
+    where: Names of booleans; an example counts where all of them hold.
+
+  Returns:
+    See `fit`.
+  """
+  counts = np.logical_and.reduce([table[name] for name in where])
+  return fit(table[level][counts], table["block"][counts])
 
 
 def calibrate(level, knots):

@@ -64,8 +64,10 @@ def masks(table, train_km):
   """Returns which examples belong to each group.
 
   Args:
-    table: A table with the labels `climate`, `coords` and `date`, or some of
-      them; kinds of groups that need a missing one are left out.
+    table: A table with the labels `climate`, `coords` and `date` and the
+      areas `raw_area_km2`, `[count, 3]`, of a mixture's own 50, 80 and 95 %
+      regions, or some of them; kinds of groups that need a missing one are left
+      out.
     train_km: Distance to the nearest train place, shape `[count]`.
 
   Returns:

@@ -70,15 +70,16 @@ _ON_LAND = (
     reduction=CalibrationError(),
   ),
 )
-# Share of the patches whose zone the reported sets are to hold, in %.
-_SET_PERCENT = 90
+# Share of the patches whose zone the reported sets are to hold.
+SET_LEVEL = 0.9
+_SET_PERCENT = round(100 * SET_LEVEL)
 _SETS = (
   Metric(
     name=f"climate_coverage@{_SET_PERCENT}%",
     words=f"true zone in the {_SET_PERCENT} % set",
     higher_is_better=None,
     columns=("climate_level",),
-    value=lambda level: level <= _SET_PERCENT / 100,
+    value=lambda level: level <= SET_LEVEL,
     where=_OVER_LAND,
     final=True,
   ),
@@ -133,7 +134,9 @@ def create(config, *, mesh=None) -> Task:
     compare=_compare,
     score=_score,
     fit_columns=("raw_climate_level", *_OVER_LAND),
-    fit=_fit,
+    fit=functools.partial(
+      conformal.fit_table, level="raw_climate_level", where=_OVER_LAND
+    ),
     metrics=METRICS,
     weight=losses.DEFAULT_WEIGHTS["climate"],
     best_metric="climate_accuracy",
@@ -154,8 +157,8 @@ def zone_levels(probs):
   xp, probs = sphere.as_floats(probs)
   order = xp.argsort(-probs, axis=-1)
   reached = xp.cumsum(xp.take_along_axis(probs, order, axis=-1), axis=-1)
-  level = xp.take_along_axis(reached, xp.argsort(order, axis=-1), axis=-1)
   rank = xp.argsort(order, axis=-1)
+  level = xp.take_along_axis(reached, rank, axis=-1)
   return xp.where(rank == 0, 0, xp.minimum(level, 1))
 
 
@@ -169,7 +172,7 @@ def _score(outputs, target, fitted):
   level = zone_levels(jax.nn.softmax(outputs, axis=-1))
   zone_true = jnp.argmax(target, axis=-1)[:, None]
   raw = jnp.take_along_axis(level, zone_true, axis=-1)[:, 0]
-  promised = np.float32(_SET_PERCENT / 100)
+  promised = np.float32(SET_LEVEL)
 
   def size(limit):
     return jnp.sum(level <= limit, axis=-1)
@@ -180,13 +183,6 @@ def _score(outputs, target, fitted):
     "climate_set_size": size(conformal.model_level(promised, knots)),
     "raw_climate_set_size": size(promised),
   }
-
-
-def _fit(table):
-  counts = np.logical_and.reduce([table[name] for name in _OVER_LAND])
-  return conformal.fit(
-    table["raw_climate_level"][counts], table["block"][counts]
-  )
 
 
 def _compare(answers, target):

@@ -117,20 +117,20 @@ def make_decoders(options):
 def _fit(table):
   """Finds the temperature of a mixture's least nll, and calibrated levels.
 
-  `temperature`, a scalar; `nll_nats`, the mean at each of `TEMPERATURES`; and
-  the result of `conformal.fit`, at the config's temperature.
+  `temperature`, a scalar, and `nll_nats`, the mean at each of `TEMPERATURES`,
+  if any place is known; and the result of `conformal.fit`, at the config's
+  temperature.
   """
   counts = table["coords_counts"]
+  found = conformal.fit_table(
+    table, level="raw_credible_level", where=("coords_counts",)
+  )
+  if not counts.any():
+    return found
   log_prob = table["log_prob_by_temperature"][counts]
   nll = losses.relative_nll(log_prob.mean(axis=0, dtype=np.float64))
   temperature = calibration.best_temperature(TEMPERATURES, nll)
-  return {
-    "temperature": np.float32(temperature),
-    "nll_nats": nll,
-    **conformal.fit(
-      table["raw_credible_level"][counts], table["block"][counts]
-    ),
-  }
+  return found | {"temperature": np.float32(temperature), "nll_nats": nll}
 
 
 def lay_out_centers(config, read_labels):

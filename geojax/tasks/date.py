@@ -1,5 +1,6 @@
 """When: the day of the year, a regression of its point on a circle."""
 
+import functools
 import math
 
 import jax.numpy as jnp
@@ -68,7 +69,9 @@ def create(config, *, mesh=None) -> Task:
     compare=_compare,
     score=_score,
     fit_columns=("raw_date_level", *_COUNTS),
-    fit=_fit,
+    fit=functools.partial(
+      conformal.fit_table, level="raw_date_level", where=_COUNTS
+    ),
     metrics=METRICS,
     weight=losses.DEFAULT_WEIGHTS["date"],
     best_metric="date_mae_days",
@@ -109,11 +112,6 @@ def _score(outputs, target, fitted):
     "date_arc_days": arc(conformal.model_level(promised, knots)),
     "raw_date_arc_days": arc(promised),
   }
-
-
-def _fit(table):
-  (counts,) = (table[name] for name in _COUNTS)
-  return conformal.fit(table["raw_date_level"][counts], table["block"][counts])
 
 
 def _compare(answers, target):

@@ -10,6 +10,7 @@ import pathlib
 import numpy as np
 
 from geojax import files
+from geojax.training.errors import ConfigError
 
 FILE = "calibration.json"
 # Levels are kept to a millionth.
@@ -23,9 +24,12 @@ def save(workdir: pathlib.Path, step: int, fitted: dict) -> None:
     workdir: Folder of the run.
     step: The checkpoint's.
     fitted: What the tasks' `fit` returned, by task.
+
+  Raises:
+    ConfigError: The file that is there is damaged.
   """
   path = workdir / FILE
-  found = json.loads(path.read_text()) if path.exists() else {}
+  found = _read(path)
   found[str(step)] = to_dict(fitted)
   files.write_text(path, json.dumps(found) + "\n")
 
@@ -39,11 +43,43 @@ def load(workdir: pathlib.Path, step: int) -> dict | None:
 
   Returns:
     A dict by task, or None if that step was never evaluated.
+
+  Raises:
+    ConfigError: The file is damaged.
   """
-  path = workdir / FILE
+  return _read(workdir / FILE).get(str(step))
+
+
+def _read(path):
   if not path.exists():
-    return None
-  return json.loads(path.read_text()).get(str(step))
+    return {}
+  try:
+    return json.loads(path.read_text())
+  except ValueError as error:
+    raise ConfigError(
+      f"{path} is damaged ({error}); delete it, and experiments/evaluate.py"
+      " writes it again"
+    ) from error
+
+
+def describe_lack(calibration: dict | None, task_list) -> str:
+  """Says which tasks serve the model's own levels, and why.
+
+  Args:
+    calibration: What `load` returned.
+    task_list: The tasks of the run.
+
+  Returns:
+    A sentence; "" if all levels are calibrated that can be.
+  """
+  names = [task.name for task in task_list if task.fit is not None]
+  missing = [name for name in names if name not in (calibration or {})]
+  if not missing:
+    return ""
+  why = "validation has no patch to calibrate them by"
+  if calibration is None:
+    why = "the step was not evaluated; experiments/evaluate.py calibrates them"
+  return f"levels of {', '.join(missing)} are the model's own: {why}"
 
 
 def to_dict(fitted: dict) -> dict:

@@ -133,17 +133,8 @@ def fit_tasks(config, task_list, dataset, mesh, variables):
   )
   found = table(variables, "validation")
   block_deg = data_info.describe(config.data.name, dataset).block_deg
-  found["block"] = _blocks(found, block_deg)
+  lat_deg = lon_deg = np.full(len(next(iter(found.values()))), np.nan)
+  if "coords" in found:
+    lat_deg, lon_deg = encodings.decode_coordinates(found["coords"])
+  found["block"] = blocks.numbers(lat_deg, lon_deg, block_deg)
   return {task.name: task.fit(found) for task in fitting}
-
-
-def _blocks(table, block_deg):
-  """The block of each record, an integer; one of unknown place has its own."""
-  count = len(next(iter(table.values())))
-  block = -1 - np.arange(count)
-  if "coords" in table:
-    lat_deg, lon_deg = encodings.decode_coordinates(table["coords"])
-    known = np.isfinite(lat_deg)
-    rows, cols = blocks.of_places(lat_deg[known], lon_deg[known], block_deg)
-    block[known] = rows * (cols.max(initial=0) + 1) + cols
-  return block

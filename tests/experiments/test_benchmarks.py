@@ -110,12 +110,11 @@ def test_a_step_on_an_accelerator_is_measured(monkeypatch, capsys):
 
 
 @pytest.mark.torch
-def test_pytorchs_vit_is_as_large():
-  from experiments.benchmarks import torch_models
-
-  model = model_table.make_model("vit", "s", 16)
+@pytest.mark.parametrize("size", ["ti", "s"])
+def test_pytorchs_vit_is_as_large(size):
+  model = model_table.make_model("vit", size, 16)
   ours = model_table.count_parameters(model, accelerator.BANDS, 128)
-  theirs = torch_models.ViT()
+  theirs = accelerator.make_torch_vit(size, 16)
   # Its positions are learned, ours are not.
   count = sum(p.numel() for p in theirs.parameters())
   assert count - theirs.positions.numel() == ours

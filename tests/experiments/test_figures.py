@@ -8,6 +8,7 @@ from pyarrow import parquet
 
 from experiments import figures, reporting
 from geojax import climate, encodings, sphere, tasks
+from geojax.evaluation import metrics
 from geojax.tasks import coords
 from geojax.training import config as config_lib
 
@@ -165,3 +166,15 @@ def test_a_row_a_patch_in_the_order_of_the_split(table, tmp_path):
   np.testing.assert_allclose(probs, written["climate_probs"][i], rtol=1e-5)
   assert max(probs) == pytest.approx(table["zone_probability"][i], rel=1e-5)
   assert {"lat_mode", "lon_largest", "area_95_km2", "nll_nats"} <= set(table)
+
+
+def test_predictions_are_read_as_metrics_know_them(table, task_list, tmp_path):
+  path = tmp_path / "predictions.parquet"
+  figures.write_predictions(table, np.full(60, 300.0), path)
+  found = figures.read_predictions(path)
+  for name in ("area_km2", "raw_area_km2"):
+    np.testing.assert_array_equal(found[name], table[name])
+  listed = tasks.all_metrics(task_list)
+  assert metrics.summarize(found, listed) == pytest.approx(
+    metrics.summarize(table, listed), nan_ok=True
+  )

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks import splits
+from geojax import tasks
+from geojax.training import config as config_lib
 
 
 def make_table(seed, shift=0.0):
@@ -18,9 +20,20 @@ def make_table(seed, shift=0.0):
     "is_land": block != 11,
     "date_counts": np.ones(60, bool),
   }
-  for figure in splits.FIGURES:
-    table.setdefault(figure.column, rng.random(60))
+  for prefix in ("", "raw_"):
+    table[f"{prefix}credible_level"] = rng.random(60)
+    table[f"{prefix}area_km2"] = rng.random((60, 3))
   return table
+
+
+LISTED = [
+  (metric, prefix)
+  for metric in tasks.all_metrics(
+    tasks.create_tasks(config_lib.default_config())
+  )
+  for prefix in ("", "raw_")
+  if metric.in_report and (not prefix or metric.name.startswith("coverage"))
+]
 
 
 def rows(text):
@@ -34,14 +47,12 @@ def rows(text):
 def test_a_table_has_means_spreads_and_intervals():
   tables = [make_table(0), make_table(1)]
   baselines = [{"median_km": 10.0}, {"median_km": 30.0}]
-  for figure in splits.FIGURES:
-    for found in baselines:
-      found.setdefault(figure.baseline, 0.5)
-  text = splits.describe({"base": tables}, {"constant": baselines})
+  baselines = [{**found, "nll_nats": 0.5} for found in baselines]
+  text = splits.describe({"base": tables}, LISTED, {"constant": baselines})
   found = rows(text)
   assert found[""] == ["base", "constant"]
   each = [t["nll_nats"][t["coords_counts"]].mean() for t in tables]
-  cell, of_constant = found["nll, nats"]
+  cell, of_constant = found["nll, nats; 0 is uniform"]
   assert cell.startswith(f"{np.mean(each):.3f} ± {np.std(each, ddof=1):.3f} [")
   low, high = map(float, cell.split("[")[1].strip("]").split(","))
   assert low < np.mean(each) < high
@@ -49,26 +60,47 @@ def test_a_table_has_means_spreads_and_intervals():
   values = np.concatenate([t["nll_nats"][t["coords_counts"]] for t in tables])
   assert high - low > 1.3 * 2 * 1.96 * values.std() / np.sqrt(len(values))
   assert of_constant == "0.500"
-  assert found["median km"][1] == "20.000"
-  assert found["within 750 km"][0].startswith(f"{4 / 11:.3f} ± 0.000")
+  assert found["median distance, km"][1] == "20.000"
+  assert found["share within 750 km"][0].startswith(f"{4 / 11:.3f} ± 0.000")
   assert found["truths in the 50 % region"][1] == ""
+  share = np.mean(
+    [t["raw_credible_level"][t["coords_counts"]] <= 0.8 for t in tables]
+  )
+  assert found["truths in the 80 % region, not calibrated"][0].startswith(
+    f"{share:.3f} ±"
+  )
+  # What the runs do not measure has no row.
+  assert not [title for title in found if "climate" in title]
 
 
 def test_a_comparison_is_of_the_same_patches():
   base = [make_table(0), make_table(1), make_table(2)]
   better = [make_table(0, -0.5), make_table(1, -0.1), make_table(2, 0.3)]
-  found = rows(splits.compare({"base": base, "other": better}))
+  found = rows(splits.compare({"base": base, "other": better}, LISTED))
   assert found["less base"] == ["other"]
-  (cell,) = found["nll, nats"]
+  (cell,) = found["nll, nats; 0 is uniform"]
   # All blocks are in all splits, so that they differ alike in each resample,
   # however far apart blocks are.
   assert cell == "-0.100 [-0.100, -0.100], better in 2 of 3"
-  (cell,) = found["within 750 km"]
+  (cell,) = found["share within 750 km"]
   assert cell.startswith("0.000 [0.000, 0.000], better in 0 of 3")
   assert "better" not in found["truths in the 80 % region"][0]
   others = [{k: v[5:] for k, v in table.items()} for table in better]
   with pytest.raises(ValueError, match="not of the same patches"):
-    splits.compare({"base": base, "other": others})
+    splits.compare({"base": base, "other": others}, LISTED)
+
+
+def test_what_one_config_does_not_measure_is_left_out():
+  base = [make_table(0), make_table(1)]
+  regression = [
+    {k: v for k, v in table.items() if k != "nll_nats"} for table in base
+  ]
+  variants = {"base": base, "regression": regression}
+  found = rows(splits.describe(variants, LISTED, {}))
+  assert found["nll, nats; 0 is uniform"][1] == ""
+  found = rows(splits.compare(variants, LISTED))
+  assert "nll, nats; 0 is uniform" not in found
+  assert found["median distance, km"][0].startswith("0.000 ")
 
 
 def test_variants_are_names_and_flags():

@@ -112,7 +112,7 @@ def test_it_serves_calibrated_levels(trained, tmp_path, capsys):
   # Those of another step are not for this one.
   calibrations.save(moved, int(run.state.step) + 1, fitted)
   raw = predict.load(moved).predict(patches_of(run))
-  assert "not evaluated; experiments/evaluate.py" in capsys.readouterr().err
+  assert "was not evaluated; experiments/evaluate" in capsys.readouterr().err
   assert not raw.level_knots
   calibrations.save(moved, int(run.state.step), fitted)
   predictor = predict.load(moved)
@@ -141,7 +141,8 @@ def test_it_serves_calibrated_levels(trained, tmp_path, capsys):
   )
   areas = found.credible_area_km2((0.8,), num_cells=2**14)[:, 0]
   assert np.median(areas / table["area_km2"][:, 1]) == pytest.approx(1, abs=0.1)
-  inside = found.cell_levels(2**14) < 0.8
+  levels = cell_regions.cell_levels(found.probability_map(2**14))
+  inside = found.calibrated_level("coords", levels) < 0.8
   assert np.abs(inside.mean(axis=1) * 510e6 / areas - 1).max() < 0.05
   # A tile's are calibrated as its patches', but for those of a product.
   sums = predict.sum_up(found)

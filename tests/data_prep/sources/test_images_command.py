@@ -129,7 +129,8 @@ def test_maps_become_targets_of_each_pixel(tmp_path):
       {"source": {"target": ("cover", "cover")}},
       "there is a feature cover already",
     ),
-    ({"split": {"test": 0.2}}, "the shares of the splits; leave out --test"),
+    ({"split": {"test": 0.2}}, "about the splits; leave out --test"),
+    ({"split": {"seed": 1}}, "about the splits; leave out --split_seed"),
     ({"source": {"default_baseline": "1"}}, "images has no default_baseline"),
   ],
 )

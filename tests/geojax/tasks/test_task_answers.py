@@ -122,6 +122,20 @@ def test_scores_of_a_mixture():
   )
 
 
+def test_without_a_known_place_no_temperature_is_fitted():
+  (task,) = create(["coords"])
+  found = task.fit(
+    {
+      "log_prob_by_temperature": np.zeros((3, 37)),
+      "raw_credible_level": np.full(3, 0.5),
+      "coords_counts": np.zeros(3, bool),
+      "block": np.arange(3),
+    }
+  )
+  assert found.keys() == {"level_knots", "num_blocks"}
+  assert found["num_blocks"] == 0
+
+
 def test_sets_of_zones_hold_what_they_promise():
   probs = np.array([[0.1, 0.6, 0.3], [0.5, 0.25, 0.25]])
   levels = climate_task.zone_levels(probs)
