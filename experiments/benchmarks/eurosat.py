@@ -6,8 +6,7 @@
 and `places.csv`: file, class, latitude and longitude of each. For each way to
 split and each pretext it builds records, trains an encoder on the places of the
 train split alone, runs the transfer and prints a table, in Markdown. What is
-done already is not done again. On two cores a pretext takes about an hour and a
-half, of which 50 minutes are training.
+done already is not done again. On two cores a pretext takes more than an hour.
 
 Splits: `blocks` of 1 degree, with a distance between train and test;
 `longitude`, 60 % in the west to 20 % in the east; `random`.
