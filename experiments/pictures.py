@@ -9,7 +9,7 @@ import numpy as np
 from data_prep import climate_maps
 from geojax import cell_regions, encodings, mixture, sphere
 from geojax.evaluation import conformal, distance
-from geojax.tasks import coords
+from geojax.tasks import coords_serving
 from geojax.training import evaluate, sharding
 from geojax.training import run as run_lib
 from geojax.views import charts, maps, patches, plots
@@ -91,8 +91,8 @@ def draw(
       images=reader.images(land["record"][chosen]),
       predictions=[describe(land, i) for i in chosen],
     )
-  if reader.mixture:
-    drawn["centers"] = _centers(reader.mixture, zones)
+  if reader.centers:
+    drawn["centers"] = _centers(reader.centers, zones)
     drawn["map_patch"], drawn["map_tile"] = _globes(reader, land, zones)
   for name, figure in drawn.items():
     figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
@@ -133,7 +133,8 @@ class PatchReader:
   """Reads patches of a split, and predicts their mixtures in this process.
 
   Attributes:
-    mixture: `mu` and `log_kappa` of the run's mixture, or empty.
+    centers: `mu` and `log_kappa` of the run's mixture, or empty.
+    mixture: These with the background's, if there is one.
   """
 
   def __init__(
@@ -154,7 +155,10 @@ class PatchReader:
       (names for names in _COLOURS if set(names) <= set(bands)), bands[:1] * 3
     )
     self._shown = [bands.index(name) for name in names]
-    self.mixture = coords.mixture_params(variables["params"])
+    self.centers = coords_serving.mixture_params(variables["params"])
+    self.mixture = coords_serving.served_mixture(
+      variables["params"], run.config.mixture
+    )
     table = evaluate.make_table(
       run.config,
       run.tasks,
@@ -245,6 +249,7 @@ def _globes(reader, land, zones):
   place_true = land["place_true"]
   near = sphere.great_circle_km(place_true, place_true[patch]) <= _TILE_KM
   tile = np.flatnonzero(near)[:1000]
+  centers = np.asarray(reader.centers["mu"], np.float64)
   figures = []
   for rows, title in (
     ([patch], f"One patch, error {land['distance_km'][patch]:,.0f} km"),
@@ -257,8 +262,8 @@ def _globes(reader, land, zones):
         climate_map=zones,
         place_true=place_true[patch],
         place_predicted=land["place"][patch] if len(rows) == 1 else None,
-        centers=np.asarray(reader.mixture["mu"], np.float64),
-        weights=np.exp(np.asarray(mean[0], np.float64)),
+        centers=centers,
+        weights=np.exp(np.asarray(mean[0], np.float64))[: len(centers)],
         title=title,
       )
     )

@@ -19,6 +19,7 @@ import numpy as np
 
 from geojax import prediction, sphere, tasks
 from geojax.prediction import LEVELS, SET_LEVEL, Prediction, Sums, sum_up
+from geojax.tasks import coords_serving
 from geojax.training import (
   calibrations,
   compilation,
@@ -84,9 +85,11 @@ class Predictor:
       make_columns, compiler_options=compilation.options()
     )
     self._mixture = jax.device_get(
-      tasks.coords.mixture_params(self._variables["params"])
+      coords_serving.served_mixture(self._variables["params"], config.mixture)
     )
-    self._decode = {task.name: jax.jit(task.decode) for task in task_list}
+    self._read_places = jax.jit(
+      functools.partial(coords_serving.read_places, options=config.mixture)
+    )
 
   @property
   def bands(self) -> tuple[str, ...]:
@@ -216,10 +219,8 @@ class Predictor:
         logits = np.log(np.maximum(totals["weight"] / sums.land, 1e-37))
       else:
         logits = totals["log_weight"] * (num_independent / sums.land)
-      # Decoding divides by the temperature, as these were before.
-      logits = np.float32(logits * self.config.mixture.temperature)[None]
-      decoded = self._decode["coords"]({"logits": logits, **self._mixture})
-      columns |= jax.device_get(decoded)
+      places = self._read_places(np.float32(logits)[None], **self._mixture)
+      columns |= jax.device_get(places)
     knots = self.level_knots if how == "mean" else {}
     return Prediction(columns, **self._mixture, level_knots=knots)
 

@@ -7,6 +7,12 @@ The logits come from a model, one row per example; the centers `mu` and their
 temperature T, pass `logits / T`.
 """
 
+from geojax.mixture.background import (
+  add_background,
+  background_components,
+  background_weight,
+  nll_with_background,
+)
 from geojax.mixture.decoders import (
   decode_largest,
   decode_least_expected_distance,
@@ -19,6 +25,9 @@ from geojax.mixture.regions import credible_level, credible_regions
 from geojax.mixture.smoothed import fused_smoothed_log_prob, smoothed_log_prob
 
 __all__ = [
+  "add_background",
+  "background_components",
+  "background_weight",
   "credible_level",
   "credible_regions",
   "decode_largest",
@@ -28,6 +37,7 @@ __all__ = [
   "fused_smoothed_log_prob",
   "log_prob",
   "mean_logits",
+  "nll_with_background",
   "normalize_centers",
   "probability_map",
   "smoothed_log_prob",

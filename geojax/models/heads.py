@@ -11,6 +11,8 @@ import jax.numpy as jnp
 
 # Axis of the mesh over which entries per center are spread.
 CENTERS_AXIS = "model"
+# Logit of a background's weight in a new model, 0.0025.
+_FIRST_BACKGROUND = -6.0
 
 
 class Linear(nn.Module):
@@ -43,11 +45,13 @@ class Mixture(nn.Module):
     log_kappa: Initial log concentration of all of them.
     chunk_size: Where above 0, training leaves the linear layer to a fused loss
       that goes over so many centers at a time.
+    background: Whether the head also gives the logit of a uniform background.
   """
 
   num_centers: int
   log_kappa: float = 5.0
   chunk_size: int = 0
+  background: bool = False
 
   @nn.compact
   def __call__(self, features, *, train: bool = False):
@@ -61,6 +65,7 @@ class Mixture(nn.Module):
       A dict of `mu`, unit vectors `[centers, 3]`, `log_kappa` `[centers]` and
       `logits` `[batch, centers]`; with `chunk_size` and `train`, instead of the
       logits, `features`, `kernel` `[features, centers]` and `bias` `[centers]`.
+      With `background`, `background` `[batch]` too.
     """
     size = self.num_centers
 
@@ -81,6 +86,15 @@ class Mixture(nn.Module):
       (size,),
     )
     components = {"mu": mu, "log_kappa": log_kappa}
+    if self.background:
+      weights = self.param(
+        "background_kernel", initializers.zeros, (features.shape[-1],)
+      )
+      # The mixture starts with nearly all of the mass.
+      first = self.param(
+        "background_bias", initializers.constant(_FIRST_BACKGROUND), ()
+      )
+      components["background"] = _wide(features) @ weights + first
     if train and self.chunk_size:
       return {
         **components,

@@ -10,6 +10,7 @@ from geojax import centers, encodings, losses, mixture, sphere
 from geojax.evaluation import calibration, conformal
 from geojax.models import heads
 from geojax.tasks import coords_metrics
+from geojax.tasks import coords_serving as serving
 from geojax.tasks.registry import register
 from geojax.tasks.task import Task
 
@@ -51,10 +52,11 @@ def create(config, *, mesh=None) -> Task:
       options.num_centers,
       log_kappa=options.log_kappa,
       chunk_size=options.chunk_size,
+      background=options.background > 0,
     ),
     loss=functools.partial(
       _loss,
-      chunk_size=options.chunk_size,
+      options=options,
       mesh=mesh,
       blur_rad=(
         config.loss.smoothing_km / sphere.EARTH_RADIUS_KM
@@ -69,7 +71,7 @@ def create(config, *, mesh=None) -> Task:
     best_metric="nll_nats",
     on_request=(
       *("logits", "log_prob_by_temperature"),
-      *(f"place_{name}" for name in make_decoders(options)),
+      *(f"place_{name}" for name in serving.make_decoders(options)),
     ),
     fit_columns=(
       *("log_prob_by_temperature", "raw_credible_level", "coords_counts"),
@@ -83,35 +85,6 @@ def create(config, *, mesh=None) -> Task:
     constrain=_on_sphere if options.centers_learning_rate else lambda x: x,
     **common,
   )
-
-
-def mixture_params(params) -> dict:
-  """Returns `mu` and `log_kappa` of a model's parameters; {} without a mixture.
-
-  Args:
-    params: The `params` of a `TrainState`.
-  """
-  head = params["model"].get("coords", {})
-  return {name: head[name] for name in ("mu", "log_kappa") if name in head}
-
-
-def make_decoders(options):
-  """Makes the decoders of a mixture, by their name in a config.
-
-  Args:
-    options: The `mixture` part of a config.
-
-  Returns:
-    Functions of `logits`, `mu` and `log_kappa` to unit vectors `[batch, 3]`.
-  """
-  blur_rad = options.mode_blur_km / sphere.EARTH_RADIUS_KM
-  return {
-    "largest": lambda logits, mu, log_kappa: mixture.decode_largest(logits, mu),
-    "mode": functools.partial(mixture.decode_mode, blur_rad=blur_rad),
-    "least_expected_distance": lambda logits, mu, log_kappa: (
-      mixture.decode_least_expected_distance(logits, mu)
-    ),
-  }
 
 
 def _fit(table):
@@ -171,8 +144,22 @@ def lay_out_centers(config, read_labels):
   return {"mu": mu}
 
 
-def _loss(outputs, target, *, chunk_size, mesh, blur_rad):
+def _loss(outputs, target, *, options, mesh, blur_rad):
   """Nll relative to uniform, of logits or of the features of a fused head."""
+  nll_nats = _mixture_loss(
+    outputs,
+    target,
+    chunk_size=options.chunk_size,
+    mesh=mesh,
+    blur_rad=blur_rad,
+  )
+  if not options.background:
+    return nll_nats
+  log_weights = serving.background(outputs, options)
+  return mixture.nll_with_background(nll_nats, *log_weights)
+
+
+def _mixture_loss(outputs, target, *, chunk_size, mesh, blur_rad):
   mu, log_kappa = outputs["mu"], outputs["log_kappa"]
   if not chunk_size:
     loss = losses.make_mixture_loss(mu, log_kappa, blur_rad=blur_rad)
@@ -202,22 +189,10 @@ def _loss(outputs, target, *, chunk_size, mesh, blur_rad):
   return fused(outputs["features"], target, *by_center)
 
 
-def _components(outputs):
-  return {name: outputs[name] for name in ("mu", "log_kappa")}
-
-
 def _decode(outputs, *, options):
-  """`place` by the config's decoder, `place_<decoder>` by each, `logits`."""
-  logits = outputs["logits"] / options.temperature
-  places = {
-    name: decode(logits, **_components(outputs))
-    for name, decode in make_decoders(options).items()
-  }
-  return {
-    "place": places[options.decoder],
-    **{f"place_{name}": place for name, place in places.items()},
-    "logits": logits,
-  }
+  """See `serving.read_places`."""
+  served = serving.served(outputs, options.temperature, options)
+  return serving.read_places(*served, options=options)
 
 
 def _score(outputs, target, fitted, *, options):
@@ -229,17 +204,16 @@ def _score(outputs, target, fitted, *, options):
   `fitted_...` by these at the temperature that was fitted.
   `log_prob_by_temperature`.
   """
-  components = _components(outputs)
   x = encodings.coordinates_to_unit(target)
   fitted = fitted or {}
   knots = fitted.get("level_knots")
 
   def at(temperature):
-    return mixture.log_prob(x, outputs["logits"] / temperature, **components)
+    return mixture.log_prob(x, *serving.served(outputs, temperature, options))
 
   def regions(temperature, masses):
     level, _, area_sr, denser_sr = mixture.credible_regions(
-      x, outputs["logits"] / temperature, **components, masses=masses
+      x, *serving.served(outputs, temperature, options), masses=masses
     )
     area_km2, denser_km2 = (
       area * sphere.EARTH_RADIUS_KM**2 for area in (area_sr, denser_sr)

@@ -168,6 +168,10 @@ def default_config() -> ml_collections.ConfigDict:
   # Where greater than 0, head and mixture are computed over so many centers at
   # a time, in memory that does not grow with their number.
   config.mixture.chunk_size = 0
+  # Where greater than 0, a uniform background behind the mixture: the model
+  # learns its weight for each patch, which is never below this one. No place
+  # then costs more than -log of it in `nll_nats`.
+  config.mixture.background = 0.0
   # Learning rates of the concentrations and the centers; 0 keeps them fixed.
   config.mixture.log_kappa_learning_rate = 0.0
   config.mixture.centers_learning_rate = 0.0

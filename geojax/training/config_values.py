@@ -76,6 +76,7 @@ RANGES = {
     (
       "augment.cut_mix",
       "model.dropout",
+      "mixture.background",
       "mixture.spacing_mass",
       "optimizer.ema_decay",
     ),

@@ -111,6 +111,7 @@ _VALUES = {
   "mixture.log_kappa": ("4.0", "1000"),
   "mixture.spacing_mass": ("0.25", "1"),
   "mixture.chunk_size": ("8", "-1"),
+  "mixture.background": ("0.001", "1"),
   "mixture.log_kappa_learning_rate": ("0.1", "-1"),
   "mixture.centers_learning_rate": ("0.1", "inf"),
   "mixture.temperature": ("2.0", "0"),
