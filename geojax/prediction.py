@@ -27,7 +27,7 @@ class Prediction:
       coords `place`, unit vectors by the decoder of the run's config, `[n, 3]`,
       and of a mixture `logits`, over its temperature, `[n, centers]`, the
       background's last if the config has one, and then `background_weight`,
-      high where a patch is unlike those of training, `[n]`; of
+      `[n]`; of
       climate `climate_probs` `[n, 31]`; of date `date_mean`, mean sine and
       cosine of the day's angle, `[n, 2]`, which is shorter for a less certain
       day.
