@@ -87,7 +87,9 @@ def write(exported: Exported, folder: pathlib.Path) -> None:
   """
   folder.mkdir(parents=True, exist_ok=True)
   arrays = {
-    "/".join(path): np.ascontiguousarray(value)
+    # Contiguous, as safetensors needs; `ascontiguousarray` adds an axis to a
+    # scalar.
+    "/".join(path): np.asarray(value, order="C")
     for path, value in traverse_util.flatten_dict(exported.variables).items()
   }
   if exported.train_cells is not None:

@@ -64,6 +64,29 @@ def folder(trained, tmp_path_factory):
   return output
 
 
+def test_heads_with_scalars_are_exported(smoke, tmp_path):
+  config = small_config(smoke)
+  config.mixture.background = 0.01
+  workdir, output = tmp_path / "run", tmp_path / "encoder"
+  loop.train(config, workdir, progress=False)
+  done = run(
+    "export.py", f"--workdir={workdir}", f"--output={output}", "--check"
+  )
+  assert done.returncode == 0, done.stderr
+  ours, theirs = (
+    read(folder).predict(make_patches())
+    for read, folder in (
+      (geojax.from_pretrained, output),
+      (predict.load, workdir),
+    )
+  )
+  assert ours.columns["background_weight"].min() > 0.01
+  for name, expected in theirs.columns.items():
+    np.testing.assert_allclose(
+      ours.columns[name], expected, rtol=1e-4, atol=1e-5, err_msg=name
+    )
+
+
 def make_patches(count=5, seed=0):
   rng = np.random.default_rng(seed)
   return rng.integers(0, 200, (count, 32, 32, 5)).astype(np.int16)
