@@ -156,7 +156,7 @@ class PatchReader:
     )
     self._shown = [bands.index(name) for name in names]
     self.centers = coords_serving.mixture_params(variables["params"])
-    self.mixture = coords_serving.served_mixture(
+    self.mixture = coords_serving.served_components(
       variables["params"], run.config.mixture
     )
     table = evaluate.make_table(

@@ -85,7 +85,9 @@ class Predictor:
       make_columns, compiler_options=compilation.options()
     )
     self._mixture = jax.device_get(
-      coords_serving.served_mixture(self._variables["params"], config.mixture)
+      coords_serving.served_components(
+        self._variables["params"], config.mixture
+      )
     )
     self._read_places = jax.jit(
       functools.partial(coords_serving.read_places, options=config.mixture)
@@ -181,7 +183,8 @@ class Predictor:
       of `num_independent` over the number of patches: each patch is evidence
       for the center that the tile belongs to, under equal priors. Patches of
       one tile resemble each other, so all of them are worth few. 1 is the
-      geometric mean.
+      geometric mean. A background is one of the weights: it may fall below
+      `config.mixture.background`.
 
     A regression's places are averaged either way. Levels of the mean are
     calibrated as those of its patches are; no patch is as sure as a product,

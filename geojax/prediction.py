@@ -25,13 +25,13 @@ class Prediction:
   Attributes:
     columns: Arrays by name, `[n, ...]`: what the tasks of the run return. Of
       coords `place`, unit vectors by the decoder of the run's config, `[n, 3]`,
-      and of a mixture `logits`, over its temperature, `[n, centers]`, the
-      background's last if the config has one, and then `background_weight`,
-      `[n]`; of
-      climate `climate_probs` `[n, 31]`; of date `date_mean`, mean sine and
-      cosine of the day's angle, `[n, 2]`, which is shorter for a less certain
-      day.
-    mu: Centers of the mixture, unit vectors, `[centers, 3]`, or None.
+      and of a mixture `logits`, over its temperature, `[n, centers]`; with a
+      background its logit is the last, and its weight `background_weight`,
+      `[n]`. Of climate `climate_probs` `[n, 31]`; of date `date_mean`, mean
+      sine and cosine of the day's angle, `[n, 2]`, which is shorter for a less
+      certain day.
+    mu: Centers of the mixture, unit vectors, `[centers, 3]`, or None. A
+      background is a center without concentration, the last.
     log_kappa: Logs of their concentrations, `[centers]`, or None.
     level_knots: By task, how its levels are calibrated, see
       `evaluation.conformal`. Levels of other tasks are the model's own, which

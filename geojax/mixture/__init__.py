@@ -10,7 +10,7 @@ temperature T, pass `logits / T`.
 from geojax.mixture.background import (
   add_background,
   background_components,
-  background_weight,
+  background_log_weights,
   nll_with_background,
 )
 from geojax.mixture.decoders import (
@@ -27,7 +27,7 @@ from geojax.mixture.smoothed import fused_smoothed_log_prob, smoothed_log_prob
 __all__ = [
   "add_background",
   "background_components",
-  "background_weight",
+  "background_log_weights",
   "credible_level",
   "credible_regions",
   "decode_largest",

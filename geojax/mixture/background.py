@@ -16,7 +16,7 @@ from geojax import arrays
 LOG_KAPPA = -20.0
 
 
-def background_weight(logit, *, floor):
+def background_log_weights(logit, *, floor):
   """Weight of the background, and of the mixture, as logs.
 
   Args:
@@ -40,7 +40,7 @@ def add_background(logits, mu, log_kappa, log_weight, log_rest):
 
   Args:
     logits, mu, log_kappa: The mixtures, see `mixture.log_prob`.
-    log_weight, log_rest: See `background_weight`, `[batch]`.
+    log_weight, log_rest: See `background_log_weights`, `[batch]`.
 
   Returns:
     `logits`, log weights `[batch, centers + 1]`, `mu` `[centers + 1, 3]` and
@@ -74,7 +74,7 @@ def nll_with_background(nll_nats, log_weight, log_rest):
   Args:
     nll_nats: Relative to the uniform density, or an upper bound of it, shape
       `[batch]`.
-    log_weight, log_rest: See `background_weight`, `[batch]`.
+    log_weight, log_rest: See `background_log_weights`, `[batch]`.
 
   Returns:
     Nll relative to the uniform density, at most `-log_weight`, `[batch]`.

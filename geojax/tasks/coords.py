@@ -155,7 +155,7 @@ def _loss(outputs, target, *, options, mesh, blur_rad):
   )
   if not options.background:
     return nll_nats
-  log_weights = serving.background(outputs, options)
+  log_weights = serving.log_weights(outputs, options)
   return mixture.nll_with_background(nll_nats, *log_weights)
 
 
@@ -191,7 +191,7 @@ def _mixture_loss(outputs, target, *, chunk_size, mesh, blur_rad):
 
 def _decode(outputs, *, options):
   """See `serving.read_places`."""
-  served = serving.served(outputs, options.temperature, options)
+  served = serving.serve(outputs, options.temperature, options)
   return serving.read_places(*served, options=options)
 
 
@@ -209,11 +209,11 @@ def _score(outputs, target, fitted, *, options):
   knots = fitted.get("level_knots")
 
   def at(temperature):
-    return mixture.log_prob(x, *serving.served(outputs, temperature, options))
+    return mixture.log_prob(x, *serving.serve(outputs, temperature, options))
 
   def regions(temperature, masses):
     level, _, area_sr, denser_sr = mixture.credible_regions(
-      x, *serving.served(outputs, temperature, options), masses=masses
+      x, *serving.serve(outputs, temperature, options), masses=masses
     )
     area_km2, denser_km2 = (
       area * sphere.EARTH_RADIUS_KM**2 for area in (area_sr, denser_sr)

@@ -17,7 +17,7 @@ def mixture_params(params) -> dict:
   return {name: head[name] for name in ("mu", "log_kappa") if name in head}
 
 
-def served_mixture(params, options) -> dict:
+def served_components(params, options) -> dict:
   """Returns `mu` and `log_kappa` of the mixtures that `decode` returns.
 
   Args:
@@ -45,7 +45,7 @@ def read_places(logits, mu, log_kappa, *, options):
 
   Args:
     logits: Shape `[batch, centers]`, the background's last.
-    mu, log_kappa: See `served_mixture`.
+    mu, log_kappa: See `served_components`.
     options: The `mixture` part of a config.
 
   Returns:
@@ -87,7 +87,7 @@ def make_decoders(options):
   }
 
 
-def background(outputs, options):
+def log_weights(outputs, options):
   """Logs of the weights of a background and of the mixture before it.
 
   Args:
@@ -95,14 +95,14 @@ def background(outputs, options):
     options: The `mixture` part of a config.
 
   Returns:
-    See `mixture.background_weight`, each `[batch]`.
+    See `mixture.background_log_weights`, each `[batch]`.
   """
-  return mixture.background_weight(
+  return mixture.background_log_weights(
     outputs["background"], floor=options.background
   )
 
 
-def served(outputs, temperature, options):
+def serve(outputs, temperature, options):
   """The mixtures at a temperature, with their background.
 
   The temperature is the mixture's alone: the background's weight stays.
@@ -115,11 +115,11 @@ def served(outputs, temperature, options):
   Returns:
     `logits`, `mu` and `log_kappa`, see `mixture.log_prob`.
   """
-  found = (
+  served = (
     outputs["logits"] / temperature,
     outputs["mu"],
     outputs["log_kappa"],
   )
   if not options.background:
-    return found
-  return mixture.add_background(*found, *background(outputs, options))
+    return served
+  return mixture.add_background(*served, *log_weights(outputs, options))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tiny_encoder
+import small_runs
 
 from geojax import cell_regions, encodings, losses, mixture, predict, sphere
 from geojax.training import (
@@ -18,37 +18,20 @@ from geojax.training import (
   pipeline,
   sharding,
 )
-from geojax.training import config as config_lib
 from geojax.training.errors import ConfigError, DatasetError
 
 
 @pytest.fixture(scope="module", autouse=True)
 def two_devices():
-  mesh = jax.make_mesh(
-    (2, 1),
-    ("data", "model"),
-    devices=jax.devices()[:2],
-    axis_types=(jax.sharding.AxisType.Auto,) * 2,
-  )
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(sharding, "create_mesh", lambda _=1: mesh)
+    patch.setattr(sharding, "create_mesh", small_runs.two_device_mesh)
     yield
 
 
 def small_config(smoke, coords="mvmf"):
-  config = config_lib.default_config()
-  config.data.dir = str(smoke)
-  config.data.name = "geo_tiles/earth_smoke"
-  config.data.batch_size = 32
-  config.data.eval_batch_size = 64
-  tiny_encoder.use(config)
+  config = small_runs.small_config(smoke)
   config.loss.coords = coords
-  config.mixture.num_centers = 16
   config.mixture.temperature = 1.7
-  config.optimizer.ema_decay = 0.9
-  config.optimizer.learning_rate = 1e-2
-  config.optimizer.warmup_steps = 2
-  config.num_steps = 6
   return config
 
 

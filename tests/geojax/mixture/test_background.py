@@ -39,7 +39,7 @@ def in_float64(x, logits, mu, log_kappa, background):
 
 
 def served(logits, mu, log_kappa, background):
-  weights = mixture.background_weight(background, floor=FLOOR)
+  weights = mixture.background_log_weights(background, floor=FLOOR)
   return mixture.add_background(logits, mu, log_kappa, *weights)
 
 
@@ -52,7 +52,7 @@ def test_the_density_is_that_of_the_formula():
 def test_the_loss_is_the_nll_of_the_served_mixture():
   x, logits, mu, log_kappa, background = make_arrays()
   alone = losses.relative_nll(mixture.log_prob(x, logits, mu, log_kappa))
-  weights = mixture.background_weight(background, floor=FLOOR)
+  weights = mixture.background_log_weights(background, floor=FLOOR)
   whole = mixture.log_prob(x, *served(logits, mu, log_kappa, background))
   np.testing.assert_allclose(
     mixture.nll_with_background(alone, *weights),
@@ -63,7 +63,7 @@ def test_the_loss_is_the_nll_of_the_served_mixture():
 
 @pytest.mark.parametrize("logit", [-1e4, -30.0, 0.0, 30.0, 1e4])
 def test_weights_add_up_to_one_and_keep_the_floor(logit):
-  log_weight, log_rest = mixture.background_weight(
+  log_weight, log_rest = mixture.background_log_weights(
     jnp.float32(logit), floor=FLOOR
   )
   assert np.exp(log_weight) + np.exp(log_rest) == pytest.approx(1, abs=1e-6)
@@ -73,7 +73,7 @@ def test_weights_add_up_to_one_and_keep_the_floor(logit):
 @pytest.mark.parametrize("nll", [-12.0, 0.0, 1e4, np.inf])
 def test_no_place_costs_more_than_the_floor(nll):
   def loss(nll, logit):
-    weights = mixture.background_weight(logit, floor=FLOOR)
+    weights = mixture.background_log_weights(logit, floor=FLOOR)
     return mixture.nll_with_background(nll, *weights)
 
   values = jnp.float32(nll), jnp.float32(-1e4)
@@ -87,7 +87,7 @@ def test_gradients():
 
   def loss(logits, background):
     alone = losses.relative_nll(mixture.log_prob(x, logits, mu, log_kappa))
-    weights = mixture.background_weight(background, floor=FLOOR)
+    weights = mixture.background_log_weights(background, floor=FLOOR)
     return mixture.nll_with_background(alone, *weights)
 
   check_grads(loss, (logits, background), order=2, modes=("fwd", "rev"))
