@@ -4,34 +4,13 @@ import datetime
 import numpy as np
 import pytest
 import tifffile
+from geotiff_samples import SCALE, TIEPOINT, geo_keys, write_tagged
 
 from data_prep import grids, tile_blocks, tile_writer, tiles
 
 BANDS = ("red", "near <infrared> & more", "altitude")
 DATE = datetime.datetime(2004, 2, 29, 12)
 PLACE = {"west": 10.0, "north": 50.0, "pixel_size": 0.25, "date": DATE}
-
-# Tags of a file in EPSG:4326 with its corner at 10 E 50 N, pixels of 0.25.
-SCALE = (33550, "d", 3, (0.25, 0.25, 0.0), True)
-TIEPOINT = (33922, "d", 6, (0.0, 0.0, 0.0, 10.0, 50.0, 0.0), True)
-
-
-def geo_keys(*, raster_type=1, epsg=4326):
-  keys = (1, 1, 0, 3, 1024, 0, 1, 2, 1025, 0, 1, raster_type, 2048, 0, 1, epsg)
-  return (34735, "H", len(keys), keys, True)
-
-
-def write(path, pixels, *tags, **kwargs):
-  if getattr(pixels, "ndim", 0) == 3:
-    kwargs.setdefault("planarconfig", "contig")
-  tifffile.imwrite(
-    path,
-    pixels,
-    photometric="minisblack",
-    metadata=None,
-    extratags=tags,
-    **kwargs,
-  )
 
 
 @pytest.fixture
@@ -89,7 +68,7 @@ def test_windows_equal_slices_in_every_layout(tmp_path, pixels, layout):
   gdal = (42112, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True)
   separate = layout["planarconfig"] == "separate"
   data = np.moveaxis(pixels, -1, 0) if separate else pixels
-  write(path, data, SCALE, TIEPOINT, geo_keys(), gdal, **layout)
+  write_tagged(path, data, SCALE, TIEPOINT, geo_keys(), gdal, **layout)
   tile = tiles.open_tile(path)
   bands = ("b0", "b1", "b2")
   np.testing.assert_array_equal(tile.read(bands), pixels)
@@ -108,7 +87,7 @@ def test_a_single_band_keeps_its_axis(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   gdal = (42112, "s", 0, '<GDALMetadata><Item name="DESCRIPTION" sample="0" '
           'role="description">b</Item></GDALMetadata>', True)  # fmt: skip
-  write(path, pixels[..., 0], SCALE, TIEPOINT, geo_keys(), gdal)
+  write_tagged(path, pixels[..., 0], SCALE, TIEPOINT, geo_keys(), gdal)
   tile = tiles.open_tile(path)
   np.testing.assert_array_equal(tile.read(["b"]), pixels[..., :1])
 
@@ -134,12 +113,12 @@ def test_places_of_pixels(tile_path):
 
 def test_a_block_too_large_to_decode_is_refused(tmp_path, monkeypatch, pixels):
   path = tmp_path / "tile.tif"
-  write(path, pixels, SCALE, TIEPOINT, geo_keys(), compression="zlib")
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys(), compression="zlib")
   tile = dataclasses.replace(tiles.open_tile(path), bands=BANDS)
   monkeypatch.setattr(tile_blocks, "_MAX_BLOCK_BYTES", 100)
   with pytest.raises(tiles.TileError, match=r"gdal_translate -co TILED=YES"):
     tile.read(BANDS)
-  write(path, pixels, SCALE, TIEPOINT, geo_keys())
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys())
   tile = dataclasses.replace(tiles.open_tile(path), bands=BANDS)
   assert tile.block_height == 1
   np.testing.assert_array_equal(tile.read(BANDS), pixels)
@@ -147,7 +126,7 @@ def test_a_block_too_large_to_decode_is_refused(tmp_path, monkeypatch, pixels):
 
 def test_points_lie_half_a_pixel_up_and_left_of_areas(tmp_path, pixels):
   path = tmp_path / "tile.tif"
-  write(path, pixels, SCALE, TIEPOINT, geo_keys(raster_type=2))
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys(raster_type=2))
   tile = tiles.open_tile(path)
   assert not tile.is_area
   # The tie point names the first pixel's centre.
@@ -157,7 +136,7 @@ def test_points_lie_half_a_pixel_up_and_left_of_areas(tmp_path, pixels):
 def test_a_tie_point_may_lie_anywhere(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   tiepoint = (33922, "d", 6, (4.0, 8.0, 0.0, 11.0, 48.0, 0.0), True)
-  write(path, pixels, SCALE, tiepoint, geo_keys())
+  write_tagged(path, pixels, SCALE, tiepoint, geo_keys())
   grid = tiles.open_tile(path).grid
   assert (grid.west, grid.north) == (10.0, 50.0)
 
@@ -169,7 +148,7 @@ def transformation(*matrix):
 def test_an_unrotated_transformation_is_a_georeference(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   matrix = transformation(0.25, 0.0, 0.0, 10.0, 0.0, -0.25, 0.0, 50.0)
-  write(path, pixels, matrix, geo_keys())
+  write_tagged(path, pixels, matrix, geo_keys())
   assert tiles.open_tile(path).grid == grids.Grid(
     40, 30, 10.0, 50.0, 0.25, 0.25, 4326
   )
@@ -177,7 +156,7 @@ def test_an_unrotated_transformation_is_a_georeference(tmp_path, pixels):
 
 def test_a_tile_without_names_and_date_opens(tmp_path, pixels):
   path = tmp_path / "tile.tif"
-  write(path, pixels, SCALE, TIEPOINT, geo_keys())
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys())
   tile = tiles.open_tile(path)
   assert (tile.bands, tile.date, tile.num_bands) == ((), None, 3)
   with pytest.raises(tiles.TileError, match=r"tile\.tif: band red missing"):
@@ -190,7 +169,10 @@ def test_a_tile_without_names_and_date_opens(tmp_path, pixels):
     ([], "no georeference"),
     ([SCALE, geo_keys()], "no georeference"),
     ([SCALE, TIEPOINT], "no EPSG code"),
-    ([SCALE, TIEPOINT, geo_keys(epsg=32767)], "no EPSG code"),
+    (
+      [SCALE, TIEPOINT, geo_keys(epsg=32767)],
+      "no EPSG code",
+    ),
     (
       [transformation(0.2, 0.1, 0, 10, 0.1, -0.2, 0, 50), geo_keys()],
       "rotated",
@@ -205,7 +187,7 @@ def test_a_place_that_cannot_be_told_is_an_error(
   tmp_path, pixels, tags, reason
 ):
   path = tmp_path / "tile.tif"
-  write(path, pixels, *tags)
+  write_tagged(path, pixels, *tags)
   with pytest.raises(tiles.TileError, match=rf"tile\.tif: .*{reason}"):
     tiles.open_tile(path)
 
@@ -213,7 +195,7 @@ def test_a_place_that_cannot_be_told_is_an_error(
 def test_an_unreadable_date_is_an_error(tmp_path, pixels):
   path = tmp_path / "tile.tif"
   date = (306, "s", 0, "29 February 2004 !!", True)
-  write(path, pixels, SCALE, TIEPOINT, geo_keys(), date)
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys(), date)
   with pytest.raises(tiles.TileError, match=r"tile\.tif: .*29 February"):
     tiles.open_tile(path)
 
@@ -231,122 +213,13 @@ def test_a_missing_band_is_named(tile_path):
     tile.read(["red", "B02"])
 
 
-def test_nan_is_an_error_only_where_it_is_read(tmp_path, pixels):
-  path = tmp_path / "tile.tif"
-  pixels = pixels.astype(np.float32)
-  pixels[3, 4, 1] = np.nan
-  tile_writer.write_tile(path, pixels, bands=BANDS, **PLACE)
-  tile = tiles.open_tile(path)
-  with pytest.raises(tiles.TileError, match=r"tile\.tif: NaN"):
-    tile.read(BANDS)
-  assert np.isfinite(tile.read(["red", "altitude"])).all()
-
-
-def test_nan_may_be_allowed(tmp_path, pixels):
-  path = tmp_path / "tile.tif"
-  pixels = pixels.astype(np.float32)
-  pixels[3, 4, 1] = np.nan
-  tile_writer.write_tile(path, pixels, bands=BANDS, **PLACE)
-  tile = tiles.open_tile(path)
-  np.testing.assert_array_equal(tile.read(BANDS, allow_nan=True), pixels)
-
-
 def test_all_bands_are_read_without_their_names(tmp_path, pixels):
   path = tmp_path / "tile.tif"
-  write(path, pixels, SCALE, TIEPOINT, geo_keys())
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys())
   tile = tiles.open_tile(path)
   assert tile.bands == ()
   np.testing.assert_array_equal(tile.read(None), pixels)
   np.testing.assert_array_equal(tile.read(None, 4, 5, 6, 7), pixels[4:10, 5:12])
-
-
-@pytest.mark.parametrize(
-  ("dtype", "text", "value"),
-  [
-    ("int16", None, None),
-    ("int16", "-9999", -9999),
-    ("int16", " -9999.0 \0", -9999),
-    # What no pixel can be.
-    ("uint16", "-9999", None),
-    ("int16", "0.5", None),
-    ("int16", "nan", None),
-    ("uint16", "0", 0),
-    ("float32", "-8000.1", float(np.float32(-8000.1))),
-    ("float32", "-1.7976931348623157e+308", -np.inf),
-    ("float64", "-1.7976931348623157e+308", np.finfo("f8").min),
-    ("float32", "nan", np.nan),
-  ],
-)
-def test_no_data_is_the_value_that_pixels_have(tmp_path, dtype, text, value):
-  path = tmp_path / "tile.tif"
-  tags = [] if text is None else [(42113, "s", 0, text, True)]
-  write(path, np.zeros((4, 5), dtype), SCALE, TIEPOINT, geo_keys(), *tags)
-  np.testing.assert_equal(tiles.open_tile(path).no_data, value)
-
-
-def test_an_unreadable_no_data_value_is_an_error(tmp_path):
-  path = tmp_path / "tile.tif"
-  tag = (42113, "s", 0, "none at all", True)
-  write(path, np.zeros((4, 5), "u2"), SCALE, TIEPOINT, geo_keys(), tag)
-  with pytest.raises(tiles.TileError, match=r"tile\.tif: .*none at all"):
-    tiles.open_tile(path)
-
-
-@pytest.mark.parametrize("compression", [None, "zlib"])
-@pytest.mark.parametrize(
-  ("dtype", "text", "value"),
-  [
-    ("int16", "-9999", -9999),
-    ("int16", None, 0),
-    ("uint16", "-9999", 0),
-    ("float32", "nan", np.nan),
-  ],
-)
-@pytest.mark.parametrize("separate", [False, True])
-def test_blocks_never_written_are_no_data(
-  tmp_path, separate, dtype, text, value, compression
-):
-  """A sparse file, as GDAL writes it by SPARSE_OK."""
-  path = tmp_path / "tile.tif"
-  rng = np.random.default_rng(0)
-  planes = rng.integers(1, 99, (2, 40, 60)).astype(dtype)
-  # Of 3 x 4 blocks of 16 x 16.
-  missing = [(0, 1), (1, 2), (2, 3)]
-  data = planes if separate else np.moveaxis(planes, 0, -1)[None]
-
-  def blocks():
-    for plane in data:
-      for y in range(3):
-        for x in range(4):
-          block = plane[16 * y : 16 * y + 16, 16 * x : 16 * x + 16]
-          yield None if (y, x) in missing else np.ascontiguousarray(block)
-
-  tags = [] if text is None else [(42113, "s", 0, text, True)]
-  write(
-    path, blocks(), SCALE, TIEPOINT, geo_keys(), *tags, tile=(16, 16),
-    planarconfig="separate" if separate else "contig", dtype=dtype,
-    shape=data.shape if separate else data.shape[1:], compression=compression,
-  )  # fmt: skip
-  expected = np.moveaxis(planes, 0, -1).copy()
-  for y, x in missing:
-    expected[16 * y : 16 * y + 16, 16 * x : 16 * x + 16] = value
-  tile = tiles.open_tile(path)
-  found = tile.read(None, allow_nan=True)
-  np.testing.assert_array_equal(found, expected)
-  np.testing.assert_array_equal(
-    tile.read(None, 5, 9, 30, 48, allow_nan=True), expected[5:35, 9:57]
-  )
-
-
-def test_a_file_of_nothing_but_no_data(tmp_path):
-  """One strip, uncompressed, that was never written."""
-  path = tmp_path / "tile.tif"
-  tag = (42113, "s", 0, "-7", True)
-  write(path, np.ones((16, 16), "i2"), SCALE, TIEPOINT, geo_keys(), tag)
-  with tifffile.TiffFile(path, mode="r+") as tif:
-    for code in (273, 279):
-      tif.pages.first.tags[code].overwrite(0)
-  assert (tiles.open_tile(path).read(None) == -7).all()
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -370,7 +243,7 @@ def test_no_truncated_tile_is_taken_for_whole(tmp_path, pixels, compression):
     for i in range(3)
   )
   gdal = (42112, "s", 0, f"<GDALMetadata>{names}</GDALMetadata>", True)
-  write(path, pixels, SCALE, TIEPOINT, geo_keys(), gdal, rowsperstrip=8,
+  write_tagged(path, pixels, SCALE, TIEPOINT, geo_keys(), gdal, rowsperstrip=8,
         compression=compression)  # fmt: skip
   whole = path.read_bytes()
   for size in np.linspace(0, len(whole) - 1, 25, dtype=int):

@@ -3,19 +3,18 @@
 The mark is a paragraph right above the block, `*Needs Slurm.*`, or follows a
 command in a sentence, `tensorboard --logdir runs` (needs TensorBoard). Marked
 or not, the files, options and config values of a command must exist. Python
-blocks run as they stand, page by page.
+docs_pages.blocks run as they stand, page by page.
 """
 
 import ast
 import contextlib
-import dataclasses
 import importlib
-import pathlib
 import re
 import shlex
 import subprocess
 from unittest import mock
 
+import docs_pages
 import pytest
 import tiny_encoder
 
@@ -26,12 +25,6 @@ from geojax.tasks import registry as task_registry
 from geojax.training import config as config_lib
 from geojax.training import config_check
 
-ROOT = pathlib.Path(__file__).parents[2]
-PAGES = (
-  ROOT / "README.md",
-  ROOT / "CONTRIBUTING.md",
-  *sorted((ROOT / "docs").rglob("*.md")),
-)
 # What runs a command, by how it begins: a file, and a test or a line of that.
 RUN_BY = {
   "data_prep.build --config=earth": (
@@ -96,90 +89,6 @@ RUN_BY = {
 _TARGETS = tasks.describe(
   {"targets": [{"name": "land_cover", "kind": "class_map", "classes": ["a"]}]}
 )
-_FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_SPAN = re.compile(r"`([^`]+)`")
-_BEGINNING = re.compile(r"(?:\S*bin/)?(python3?|make|pip|pytest|tensorboard)\s")
-
-
-@dataclasses.dataclass(frozen=True)
-class Command:
-  page: str
-  words: tuple
-  is_marked: bool
-
-  @property
-  def file(self):
-    """The command's own file, None if it is none of this repository."""
-    for word in self.words:
-      if re.fullmatch(r"(experiments|data_prep)(\.\w+)+", word):
-        word = word.replace(".", "/") + ".py" if "/" not in word else word
-      if re.fullmatch(r"(experiments|data_prep)/[\w/]+\.py", word):
-        return ROOT / word
-    return None
-
-
-def page_name(path):
-  return str(path.relative_to(ROOT))
-
-
-def blocks(path):
-  """Language, text and whether it is marked, of each fenced block."""
-  text = path.read_text()
-  for match in _FENCE.finditer(text):
-    above = text[: match.start()].rstrip().split("\n\n")[-1]
-    is_marked = above.startswith("*Needs ") and above.endswith(".*")
-    yield match[1], match[2], is_marked
-
-
-def spans(path):
-  """Text in backticks outside of blocks, and what follows it."""
-  prose = _FENCE.sub("", path.read_text())
-  for match in _SPAN.finditer(prose):
-    yield " ".join(match[1].split()), prose[match.end() :].lstrip()
-
-
-def split_commands(text):
-  """Words of each command of a shell text, also of those within quotes."""
-  pending = ""
-  for line in text.replace("\\\n", " ").splitlines():
-    pending += line + "\n"
-    try:
-      words = shlex.split(pending, comments=True)
-    except ValueError:  # Within quotes: the next line belongs to it too.
-      continue
-    pending = ""
-    nested = [word for word in words if "\n" in word]
-    for word in nested:
-      yield from split_commands(word)
-    if words and not nested:
-      yield tuple(words)
-  assert not pending.strip(), f"quotes without an end: {pending}"
-
-
-def commands(path):
-  """All commands of a page, of its blocks and of its sentences."""
-  found = [
-    Command(page_name(path), words, is_marked)
-    for language, text, is_marked in blocks(path)
-    if language == "sh"
-    for words in split_commands(text)
-  ]
-  for text, after in spans(path):
-    if _BEGINNING.match(text):
-      words = tuple(shlex.split(text))
-      found.append(Command(page_name(path), words, after.startswith("(needs ")))
-  return found
-
-
-COMMANDS = [command for path in PAGES for command in commands(path)]
-
-
-def beginning(words):
-  """A command without variables, interpreter and `-m`."""
-  words = [word for word in words if not re.match(r"[A-Z_]+=", word)]
-  if words[0].rpartition("/")[2] in ("python", "python3"):
-    words = [word for word in words[1:] if word != "-m"]
-  return " ".join(words)
 
 
 def options_of(file):
@@ -195,7 +104,7 @@ def options_of(file):
       if isinstance(node, ast.ImportFrom) and path == file:
         for alias in node.names:
           module = f"{node.module}.{alias.name}".replace(".", "/")
-          if (imported := ROOT / f"{module}.py").exists():
+          if (imported := docs_pages.ROOT / f"{module}.py").exists():
             todo.append(imported)
   return names
 
@@ -222,23 +131,27 @@ def check_config_options(words):
 
 
 def test_there_are_commands():
-  assert len(COMMANDS) > 30
-  assert sum(command.is_marked for command in COMMANDS) > 10
+  assert len(docs_pages.COMMANDS) > 30
+  assert sum(command.is_marked for command in docs_pages.COMMANDS) > 10
 
 
-@pytest.mark.parametrize("path", PAGES, ids=page_name)
+@pytest.mark.parametrize("path", docs_pages.PAGES, ids=docs_pages.page_name)
 def test_code_is_in_blocks_of_a_known_language(path):
-  assert {language for language, *_ in blocks(path)} <= {"sh", "python", "text"}
-  prose = _FENCE.sub("", path.read_text())
+  assert {language for language, *_ in docs_pages.blocks(path)} <= {
+    "sh",
+    "python",
+    "text",
+  }
+  prose = docs_pages.FENCE.sub("", path.read_text())
   assert "```" not in prose
   indented = re.findall(r"\n\n {4,}(?![-*\d ]).*", prose)
   assert not [line for line in indented if "http" not in line]
 
 
-@pytest.mark.parametrize("path", PAGES, ids=page_name)
+@pytest.mark.parametrize("path", docs_pages.PAGES, ids=docs_pages.page_name)
 def test_commands_are_run_or_marked(path):
-  for command in commands(path):
-    text = beginning(command.words)
+  for command in docs_pages.commands(path):
+    text = docs_pages.beginning(command.words)
     is_run = any(text.startswith(start) for start in RUN_BY)
     assert is_run or command.is_marked, " ".join(command.words)
 
@@ -247,16 +160,18 @@ def test_commands_are_run_or_marked(path):
 def test_what_runs_a_command_exists(start):
   file, name = RUN_BY[start]
   name = f"def {name}(" if file.endswith(".py") else name
-  assert name in (ROOT / file).read_text()
-  assert any(beginning(c.words).startswith(start) for c in COMMANDS)
+  assert name in (docs_pages.ROOT / file).read_text()
+  assert any(
+    docs_pages.beginning(c.words).startswith(start) for c in docs_pages.COMMANDS
+  )
 
 
 def check_exists(words, page=""):
   """Checks that the files, options and config values of a command exist."""
-  command = Command(page, tuple(words), False)
+  command = docs_pages.Command(page, tuple(words), False)
   for word in words:
     if re.fullmatch(r"(tests|experiments|docs)/[\w/]+\.\w+", word):
-      assert (ROOT / word).exists(), word
+      assert (docs_pages.ROOT / word).exists(), word
   if command.file is None:
     return
   assert command.file.exists(), words
@@ -276,18 +191,22 @@ def check_exists(words, page=""):
     assert chosen - own <= set(sources.names())
 
 
-@pytest.mark.parametrize("path", PAGES, ids=page_name)
+@pytest.mark.parametrize("path", docs_pages.PAGES, ids=docs_pages.page_name)
 def test_files_options_and_values_of_commands_exist(path):
-  for command in commands(path):
+  for command in docs_pages.commands(path):
     check_exists(command.words, command.page)
 
 
-@pytest.mark.parametrize("path", PAGES, ids=page_name)
+@pytest.mark.parametrize("path", docs_pages.PAGES, ids=docs_pages.page_name)
 def test_options_in_sentences_exist(path):
   known = set().union(
-    *(options_of(c.file) for c in COMMANDS if c.file and c.file.exists())
+    *(
+      options_of(c.file)
+      for c in docs_pages.COMMANDS
+      if c.file and c.file.exists()
+    )
   )
-  for text, _ in spans(path):
+  for text, _ in docs_pages.spans(path):
     if not text.startswith("--"):
       continue
     words = shlex.split(text)
@@ -303,12 +222,12 @@ def test_options_in_sentences_exist(path):
 def test_make_targets_consist_of_commands_that_exist(target):
   done = subprocess.run(
     ["make", "--dry-run", "--always-make", target],
-    cwd=ROOT,
+    cwd=docs_pages.ROOT,
     check=True,
     capture_output=True,
     text=True,
   )
-  steps = list(split_commands(done.stdout))
+  steps = list(docs_pages.split_commands(done.stdout))
   assert any(
     re.match(r"\.venv(-\w+)?/bin/python", step[0]) or "mkdocs" in " ".join(step)
     for step in steps
@@ -336,13 +255,15 @@ def workspace(smoke, tmp_path_factory):
 def python_blocks(path):
   return [
     text
-    for language, text, is_marked in blocks(path)
+    for language, text, is_marked in docs_pages.blocks(path)
     if language == "python" and not is_marked
   ]
 
 
 @pytest.mark.parametrize(
-  "path", [path for path in PAGES if python_blocks(path)], ids=page_name
+  "path",
+  [path for path in docs_pages.PAGES if python_blocks(path)],
+  ids=docs_pages.page_name,
 )
 def test_python_blocks_run(path, workspace, monkeypatch):
   monkeypatch.chdir(workspace)
@@ -355,4 +276,4 @@ def test_python_blocks_run(path, workspace, monkeypatch):
       stack.enter_context(registry)
     namespace = {}
     for text in python_blocks(path):
-      exec(compile(text, page_name(path), "exec"), namespace)
+      exec(compile(text, docs_pages.page_name(path), "exec"), namespace)

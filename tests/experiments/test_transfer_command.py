@@ -1,54 +1,17 @@
 """The transfer command: its results, its draws, and going on where it was."""
 
-import dataclasses
-
 import command_runs
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import tiny_encoder
+from transfer_samples import make_config, read_results
 
 from geojax import tasks
-from geojax.models import convert
-from geojax.training import config as config_lib
-from geojax.training import data_info, exported, loop
 from geojax.training import dataset as dataset_lib
-from geojax.training import state as state_lib
 from geojax.training.errors import ConfigError
-from geojax.transfer import config as transfer_config
 from geojax.transfer import problems, run
 
 _BASELINES = {"random", "band_statistics", "random_convolutions", "constant"}
-
-
-@pytest.fixture(scope="module")
-def encoder(smoke, tmp_path_factory):
-  """The workdir of a short run."""
-  workdir = tmp_path_factory.mktemp("encoder")
-  config = config_lib.default_config()
-  config.data.dir, config.data.name = str(smoke), "geo_tiles/earth_smoke"
-  config.data.batch_size, config.mixture.num_centers = 32, 16
-  config.num_steps = config.eval_every = config.checkpoint_every = 2
-  tiny_encoder.use(config)
-  loop.train(config, workdir, progress=False)
-  return workdir
-
-
-def make_config(smoke, encoder, **keys):
-  config = transfer_config.default_config()
-  config.encoder = str(encoder)
-  config.data.dir, config.data.name = str(smoke), "geo_tiles/earth_smoke"
-  config.tasks = ("land_cover",)
-  config.shots, config.logistic_shots = (1, 5), (5,)
-  config.trained_shots = config.pixel_shots = (5,)
-  config.num_seeds, config.num_resamples = 2, 20
-  config.train.num_steps, config.train.batch_size = 2, 16
-  config.update(keys)
-  return config
-
-
-def read(workdir):
-  return pq.read_table(workdir / "results.parquet").to_pylist()
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +42,7 @@ def transferred(smoke, encoder, tmp_path_factory):
 @pytest.mark.slow
 def test_every_encoder_and_protocol_has_its_rows(transferred, encoder):
   workdir, printed = transferred
-  rows = read(workdir)
+  rows = read_results(workdir)
   of = {
     (r["task"], r["protocol"], r["encoder"], r["shots"], r["seed"])
     for r in rows
@@ -137,7 +100,7 @@ def test_draws_are_nested_and_hashed(transferred):
   assert ids["land_cover", 1, 0] != ids["land_cover", 1, 1]
   hashes = {
     (r["shots"], r["seed"]): r["ids_hash"]
-    for r in read(workdir)
+    for r in read_results(workdir)
     if r["task"] == "land_cover"
   }
   assert len(set(hashes.values())) == len(hashes)
@@ -155,7 +118,7 @@ def test_a_stopped_command_goes_on(smoke, encoder, tmp_path):
 
   with pytest.raises(KeyboardInterrupt):
     run.run(config, tmp_path / "a", stop)
-  before = read(tmp_path / "a")
+  before = read_results(tmp_path / "a")
   lines = []
   run.run(config, tmp_path / "a", lines.append)
   run.run(config, tmp_path / "b", lambda line: None)
@@ -164,10 +127,12 @@ def test_a_stopped_command_goes_on(smoke, encoder, tmp_path):
   def plain(rows):
     return [tuple(row[key] for key in keys) for row in rows]
 
-  assert plain(read(tmp_path / "a")) == plain(read(tmp_path / "b"))
-  assert plain(read(tmp_path / "a"))[: len(before)] == plain(before)
+  assert plain(read_results(tmp_path / "a")) == plain(
+    read_results(tmp_path / "b")
+  )
+  assert plain(read_results(tmp_path / "a"))[: len(before)] == plain(before)
   # The first line is of the overlap.
-  assert len(lines) - 1 == (len(read(tmp_path / "a")) - len(before)) / 2
+  assert len(lines) - 1 == (len(read_results(tmp_path / "a")) - len(before)) / 2
 
 
 def test_labels_that_mean_nothing_give_chance(
@@ -202,7 +167,7 @@ def test_labels_that_mean_nothing_give_chance(
   # Whatever is answered, at most the commonest class's share is right but for
   # chance; a protocol that saw the labels would get nearly all.
   spread = 4 * np.sqrt(0.25 / len(truth))
-  for row in read(workdir):
+  for row in read_results(workdir):
     if row["metric"] == "accuracy" and row["protocol"] != "finetune":
       assert row["value"] <= shares.max() + spread, row
 
@@ -251,7 +216,7 @@ def test_statistics_of_each_stage_are_features(smoke, encoder, tmp_path):
       smoke, encoder, protocols=("ridge",), pooling=pooling, num_seeds=1
     )
     run.run(config, tmp_path / pooling, lambda line: None)
-    rows = read(tmp_path / pooling)
+    rows = read_results(tmp_path / pooling)
     values[pooling] = {r["encoder"]: r["value"] for r in rows}
     names = (str(encoder), *_BASELINES)
     assert values[pooling].keys() == set(names)
@@ -264,112 +229,3 @@ def test_statistics_of_each_stage_are_features(smoke, encoder, tmp_path):
   assert changed == {str(encoder), "random"}
   with pytest.raises(ConfigError, match=r"results of another .*pooling"):
     run.run(config.copy_and_resolve_references(), tmp_path / "encoder", print)
-
-
-def test_another_encoder_needs_another_workdir(smoke, encoder, tmp_path):
-  config = make_config(smoke, encoder, protocols=("ridge",), shots=(1,))
-  run.run(config, tmp_path, lambda line: None)
-  config.region_deg = 3.0
-  with pytest.raises(ConfigError, match=r"results of another region_deg"):
-    run.run(config, tmp_path, lambda line: None)
-
-
-def test_an_overlap_with_the_test_places_is_reported(
-  smoke, encoder, tmp_path, monkeypatch
-):
-  original = problems.read_splits
-
-  def leaky(*args, **keys):
-    splits = original(*args, **keys)
-    splits["test"].labels["coords"][:] = splits["train"].labels["coords"][0]
-    return splits
-
-  monkeypatch.setattr(problems, "read_splits", leaky)
-  found = data_info.load(encoder)
-  # Of the same data set, but of other splits by its hash.
-  monkeypatch.setattr(
-    data_info,
-    "load",
-    lambda workdir: dataclasses.replace(found, splits_sha256="other"),
-  )
-  lines = []
-  config = make_config(smoke, encoder, protocols=(), shots=(1,))
-  run.run(config, tmp_path, lines.append)
-  assert "warning: 100.0% of the test patches lie within 22 km" in lines[0]
-
-
-def test_weights_of_pytorch_take_their_model_from_the_config(smoke, tmp_path):
-  config = config_lib.default_config()
-  config.tasks = ("climate",)
-  config.model.depths, config.model.widths = (1,), (16,)
-  state = state_lib.create_state(
-    config,
-    tasks.create_tasks(config),
-    image_shape=(32, 32, 5),
-    read_labels=None,
-  )
-  path = tmp_path / "core.safetensors"
-  variables = {
-    "params": state.params["model"],
-    "batch_stats": state.batch_stats,
-  }
-  convert.write_state_dict(path, convert.to_pytorch(variables))
-  flags = (
-    *("--config=experiments/configs/land_cover.py", f"--config.encoder={path}"),
-    *(f"--config.data.dir={smoke}", "--config.data.name=geo_tiles/earth_smoke"),
-    *("--config.tasks=('land_cover',)", "--config.protocols=('ridge',)"),
-    *("--config.encoders=('pretrained',)", "--config.shots=(5,)"),
-    f"--workdir={tmp_path / 'out'}",
-  )
-  done = command_runs.run("transfer.py", *flags)
-  assert done.returncode == 1
-  assert "the weights do not fit the model" in done.stderr
-  done = command_runs.run(
-    *("transfer.py", *flags, "--config.model.depths=(1,)"),
-    "--config.model.widths=(16,)",
-  )
-  assert done.returncode == 0, done.stderr
-  assert "of PyTorch's weights no place is known" in done.stdout
-  protocols = {row["protocol"] for row in read(tmp_path / "out")}
-  assert protocols == {"ridge", "constant"}
-
-
-def test_a_model_beside_that_of_the_encoder_is_refused(
-  smoke, encoder, tmp_path
-):
-  config = make_config(smoke, encoder)
-  config.model.size = "nano"
-  with pytest.raises(ConfigError, match=r"config.model is not used"):
-    run.run(config, tmp_path, lambda line: None)
-
-
-def test_errors_name_the_keys_of_a_transfer(smoke, tmp_path):
-  config = config_lib.default_config()
-  config.tasks = ("climate",)
-  tiny_encoder.use(config)
-  data = data_info.DataInfo(
-    name="geo_tiles/other",
-    image_shape=(32, 32, 1),
-    dtype="int16",
-    bands=("red",),
-    scale=((96.0, 64.0),),
-    settings={},
-  )
-  state = state_lib.create_state(
-    config,
-    tasks.create_tasks(config),
-    image_shape=data.image_shape,
-    read_labels=None,
-  )
-  variables = {
-    "params": state.params["model"],
-    "batch_stats": state.batch_stats,
-  }
-  exported.write(exported.Exported(config, data, variables), tmp_path / "a")
-  found = make_config(smoke, tmp_path / "a", protocols=("ridge",))
-  with pytest.raises(ConfigError, match=r'set config.bands = "match"'):
-    run.run(found, tmp_path / "out", lambda line: None)
-  found.bands = "match"
-  lines = []
-  run.run(found, tmp_path / "out", lines.append)
-  assert "exported without its places" in lines[0]
