@@ -9,6 +9,7 @@ import sys
 import jax
 from absl import app, logging
 
+from geojax import files
 from geojax.training import compilation
 from geojax.training.errors import Interrupted, TrainingError
 
@@ -39,7 +40,7 @@ def running(argv):
   keep_freed_memory_low()
   try:
     yield
-  except TrainingError as error:
+  except (TrainingError, files.StorageError) as error:
     print(f"{pathlib.Path(argv[0]).name}: {error}", file=sys.stderr)
     sys.exit(1)
   except Interrupted as stopped:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from absl import app, flags
 
 from experiments import command, embeddings
-from geojax import predict
+from geojax import files, predict
 
 _ENCODER = flags.DEFINE_string("encoder", None, "Folder of an encoder.")
 _OUTPUT = flags.DEFINE_string("output", None, "The parquet file to write.")
@@ -46,7 +46,7 @@ def main(argv):
     number, errors = embeddings.embed_tiles(
       predict.from_pretrained(_ENCODER.value, batch_size=_BATCH_SIZE.value),
       argv[1:],
-      pathlib.Path(_OUTPUT.value),
+      files.path(_OUTPUT.value),
       stride=_STRIDE.value,
       dtype=_DTYPE.value,
     )

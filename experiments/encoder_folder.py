@@ -1,7 +1,6 @@
 """The folder of an exported encoder: weights, config and model card."""
 
 import json
-import pathlib
 
 import jax
 import numpy as np
@@ -46,7 +45,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
   Raises:
     ConfigError: There is no run, or the folder holds something else.
   """
-  folder = pathlib.Path(folder)
+  folder = files.path(folder)
   is_used = folder.exists() and any(folder.iterdir())
   if is_used and not exported.is_exported(folder):
     raise ConfigError(
@@ -73,7 +72,7 @@ def write(workdir, folder, *, last: bool = False) -> None:
     folder,
   )
   has_torch = _write_torch(found.variables, folder / TORCH)
-  figures = _read_figures(pathlib.Path(workdir))
+  figures = _read_figures(files.path(workdir))
   card = model_card(
     folder.name, found, figures, has_torch, about["calibration"]
   )
@@ -85,7 +84,7 @@ def _calibration(workdir, found):
   config, described = found.config, {}
   if config.loss.coords != "mse" and "coords" in config.tasks:
     described["temperature"] = config.mixture.temperature
-  levels = calibrations.load(pathlib.Path(workdir), found.step)
+  levels = calibrations.load(files.path(workdir), found.step)
   task_list = tasks.create_tasks(config, targets=found.data.targets)
   if note := calibrations.describe_lack(levels, task_list):
     print(f"{workdir}, {found.about}: {note}")

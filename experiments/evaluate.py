@@ -18,6 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from absl import app, flags
 
 from experiments import command, reporting
+from geojax import files
 from geojax.training import run as run_lib
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
@@ -29,8 +30,8 @@ _LAST = flags.DEFINE_boolean(
 
 def main(argv):
   """Runs the command."""
-  workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
+    workdir = files.path(_WORKDIR.value)
     run = run_lib.load(workdir, last=_LAST.value)
     reporting.write_report(run, workdir, _SPLIT.value)
 

@@ -19,6 +19,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from absl import app, flags
 
 from experiments import command, encoder_folder
+from geojax import files
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder to write to.")
@@ -32,8 +33,8 @@ _CHECK = flags.DEFINE_boolean(
 
 def main(argv):
   """Runs the command."""
-  workdir, output = map(pathlib.Path, (_WORKDIR.value, _OUTPUT.value))
   with command.running(argv):
+    workdir, output = map(files.path, (_WORKDIR.value, _OUTPUT.value))
     encoder_folder.write(workdir, output, last=_LAST.value)
     if _CHECK.value:
       print(encoder_folder.check(workdir, output, last=_LAST.value))

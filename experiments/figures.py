@@ -209,7 +209,8 @@ def read_predictions(path: pathlib.Path) -> dict:
     Arrays `[count, ...]` by name of the column, with `lat_true` and `lon_true`,
     NaN where unknown, but without places, labels and probabilities.
   """
-  found = parquet.read_table(path)
+  with files.local(path) as local:
+    found = parquet.read_table(local)
   table = {
     name: found[name].to_numpy()
     for name in found.column_names

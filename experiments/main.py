@@ -20,6 +20,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import command, reporting
+from geojax import files
 from geojax.training import loop, sharding
 from geojax.training import run as run_lib
 
@@ -47,8 +48,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv):
   """Trains, evaluates on the test split, draws."""
-  workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
+    workdir = files.path(_WORKDIR.value)
     if _DISTRIBUTED.value or _COORDINATOR.value:
       sharding.join_processes(
         _COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value

@@ -76,7 +76,7 @@ def write(
     for name, text in _CAPTIONS.items()
   ]
   html = report.render(
-    title=f"geojax: {path.parent.resolve().name}, {split} split",
+    title=f"geojax: {files.absolute(path.parent).name}, {split} split",
     summary=(
       f"{table['is_land'].sum():,} land patches of {run.config.data.name} at"
       f" places that training never saw, after {int(run.state.step):,} steps."

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 
 from data_prep import climate_maps
+from experiments import picture_files
 from geojax import cell_regions, encodings, mixture, sphere
 from geojax.evaluation import conformal, distance
 from geojax.tasks import coords_serving
@@ -95,7 +96,7 @@ def draw(
     drawn["centers"] = _centers(reader.centers, zones)
     drawn["map_patch"], drawn["map_tile"] = _globes(reader, land, zones)
   for name, figure in drawn.items():
-    figure.savefig(folder / f"{name}.png", dpi=110, bbox_inches="tight")
+    picture_files.write(figure, folder / f"{name}.png", bbox_inches="tight")
 
 
 def shows_patches(table: dict) -> bool:

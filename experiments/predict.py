@@ -21,7 +21,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from absl import app, flags
 
 from experiments import command, tile_files
-from geojax import predict
+from geojax import files, predict
 
 _WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
 _OUTPUT = flags.DEFINE_string("output", "predictions", "Folder to write to.")
@@ -61,7 +61,7 @@ def main(argv):
         _WORKDIR.value, batch_size=_BATCH_SIZE.value, last=_LAST.value
       ),
       argv[1:],
-      pathlib.Path(_OUTPUT.value),
+      files.path(_OUTPUT.value),
       stride=_STRIDE.value,
       how=_COMBINE.value,
       num_independent=_NUM_INDEPENDENT.value,

@@ -6,7 +6,7 @@ import time
 import jax
 import numpy as np
 
-from experiments import figures, page, pictures
+from experiments import figures, page, picture_files, pictures
 from geojax import encodings, tasks
 from geojax.evaluation import baselines, groups, metrics
 from geojax.training import (
@@ -72,9 +72,10 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   figures.write_predictions(table, train_km, folder / "predictions.parquet")
   reader = pictures.PatchReader(run, variables, split, fitted)
   pictures.draw(run, table, train_km, found, compared, reader, folder)
-  plots.training_curves(
+  curves = plots.training_curves(
     logs.read_metrics(workdir), curve_panels(run.tasks)
-  ).savefig(workdir / "curves.png", dpi=110)
+  )
+  picture_files.write(curves, workdir / "curves.png")
   clock.lap("pictures")
   name = "report.html" if split == "test" else f"report_{split}.html"
   page.write(run, table, found, compared, reader, split, workdir / name)

@@ -7,7 +7,7 @@ import numpy as np
 import tqdm
 
 from data_prep import climate_maps, tile_patches, tile_writer, tiles, unseen
-from experiments import tile_descriptions, tile_predictions
+from experiments import picture_files, tile_descriptions, tile_predictions
 from geojax import climate, files
 from geojax.views import patches, polygons, tile_plots
 
@@ -113,7 +113,7 @@ def write(folder, tile, config, *, how, num_independent) -> dict:
       no_data=_NO_PATCH,
     )
   if {"place", "date_mean", "climate_probs"} <= set(tile.tile.columns):
-    draw(tile, config, zones).savefig(folder / PICTURE, dpi=110)
+    picture_files.write(draw(tile, config, zones), folder / PICTURE)
   described = {"tile": str(tile.patches.tile.path), "combined_by": how}
   if how == "product":
     described["num_independent"] = num_independent

@@ -19,6 +19,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from experiments import command, transfer_report
+from geojax import files
 from geojax.transfer import run as transfer
 
 _CONFIG = config_flags.DEFINE_config_file(
@@ -30,8 +31,8 @@ flags.mark_flags_as_required(["config", "workdir"])
 
 def main(argv):
   """Runs the command."""
-  workdir = pathlib.Path(_WORKDIR.value)
   with command.running(argv):
+    workdir = files.path(_WORKDIR.value)
     found = transfer.run(
       _CONFIG.value, workdir, functools.partial(print, flush=True)
     )

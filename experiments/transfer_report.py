@@ -1,10 +1,10 @@
 """What a transfer found: the closing table, `shots.png` and `transfer.html`."""
 
 import collections
-import io
 
 import numpy as np
 
+from experiments import picture_files
 from geojax import files
 from geojax.transfer import run as transfer
 from geojax.views import report, shots
@@ -43,11 +43,9 @@ def write(results, config, task_list, overlap: str, workdir) -> str:
   if not tables:
     return "no results: config.protocols or config.shots ask for none"
   figure = shots.curves(panels)
-  figure.savefig(workdir / "shots.png", dpi=110)
-  picture = io.BytesIO()
-  figure.savefig(picture, format="png", dpi=110)
+  picture_files.write(figure, workdir / "shots.png")
   page = report.render(
-    title=f"geojax transfer: {workdir.resolve().name}",
+    title=f"geojax transfer: {files.absolute(workdir).name}",
     summary=(
       f"{config.data.name}, test split; means over the draws of labels."
       f" Encoder {config.encoder}: {overlap}."
@@ -55,7 +53,10 @@ def write(results, config, task_list, overlap: str, workdir) -> str:
     headline=tables[0],
     tables=tables[1:],
     pictures=[
-      ("Test metric by number of labelled patches", picture.getvalue())
+      (
+        "Test metric by number of labelled patches",
+        (workdir / "shots.png").read_bytes(),
+      )
     ],
     config=config.to_dict(),
     patches=(),

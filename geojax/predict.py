@@ -11,13 +11,12 @@ Grain nor TFDS.
 """
 
 import functools
-import pathlib
 import sys
 
 import jax
 import numpy as np
 
-from geojax import prediction, sphere, tasks
+from geojax import files, prediction, sphere, tasks
 from geojax.prediction import LEVELS, SET_LEVEL, Prediction, Sums, sum_up
 from geojax.tasks import coords_serving
 from geojax.training import (
@@ -283,7 +282,7 @@ def load(
   # Imported here, since an exported encoder needs no Orbax.
   from geojax.training import restore
 
-  workdir = pathlib.Path(workdir)
+  workdir = files.path(workdir)
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   data = data_info.load(workdir)
   mesh = sharding.create_mesh(config.model_devices)
@@ -307,8 +306,8 @@ def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:
   """Loads an encoder with its heads.
 
   Args:
-    path: A folder that experiments/export.py wrote, which may be on `gs://`
-      (needs `etils` and `gcsfs`), or a run's workdir.
+    path: A folder that experiments/export.py wrote, or a run's workdir; either
+      may be in a bucket, `gs://...` (needs the extra `gcs`).
     batch_size: See `load`.
 
   Returns:
@@ -317,10 +316,10 @@ def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:
   Raises:
     training.errors.ConfigError: There is no encoder.
   """
-  with exported.local(path) as folder:
-    if not exported.is_exported(folder):
-      return load(folder, batch_size=batch_size)
-    found = exported.read(folder)
+  folder = files.path(path)
+  if not exported.is_exported(folder):
+    return load(folder, batch_size=batch_size)
+  found = exported.read(folder)
   mesh = sharding.create_mesh()
   variables = jax.device_put(found.variables, sharding.replicated(mesh))
   calibration = found.about.get("calibration", {}).get("levels")

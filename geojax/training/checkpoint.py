@@ -15,6 +15,7 @@ import uvloop
 from jax.experimental import multihost_utils
 from orbax.checkpoint import v1 as ocp
 
+from geojax import files
 from geojax.training import checksums
 from geojax.training.errors import CheckpointError
 
@@ -63,8 +64,8 @@ class Checkpointer:
     """
     self._keep = keep
     self._read_only = read_only
-    self._folder = (workdir / "checkpoints").absolute()
-    self._damaged_folder = (workdir / "checkpoints_damaged").absolute()
+    self._folder = files.absolute(workdir / "checkpoints")
+    self._damaged_folder = files.absolute(workdir / "checkpoints_damaged")
     self._saving = None
     # The training loop decides when to save.
     always = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
@@ -74,7 +75,9 @@ class Checkpointer:
         self._folder,
         save_decision_policy=always,
         preservation_policy=self._preserved,
-        cleanup_tmp_directories=not read_only,
+        # On disk an unfinished save has a temporary name. In a bucket it lies
+        # at the checkpoint's own, as a damaged one would: see `_set_aside`.
+        cleanup_tmp_directories=not read_only and files.is_local(workdir),
       )
     except OSError as error:
       raise CheckpointError(
@@ -116,6 +119,8 @@ class Checkpointer:
     }
     with self._explain_failed_writes():
       self._await_last_save()
+      if not files.is_local(self._folder):
+        self._set_aside(step)
       self._saving = self._checkpointer.save_checkpointables_async(step, saved)
 
   def _await_last_save(self):
@@ -166,6 +171,12 @@ class Checkpointer:
       f" {damaged[-1]}. They were left unchanged. Restore one from a backup, or"
       " train again with another --workdir"
     )
+
+  def _set_aside(self, step):
+    """Moves what a killed run has left of a checkpoint in a bucket."""
+    exists = (self._folder / str(step)).exists()
+    if multihost_utils.broadcast_one_to_all(np.bool_(exists)):
+      self._move(step)
 
   def _move(self, step):
     """Moves a damaged checkpoint to a folder that Orbax does not list."""

@@ -8,9 +8,10 @@ the process.
 import functools
 import logging
 import os
-import pathlib
 
 import jax
+
+from geojax import files
 
 # Measured with `experiments.benchmarks.train_step`: Eigen's matrix products are
 # faster than those of XLA's own library on some processors, and not slower with
@@ -27,7 +28,7 @@ def enable_cache() -> None:
   `$JAX_COMPILATION_CACHE_DIR` takes precedence.
   """
   if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
-    folder = pathlib.Path.home() / ".cache" / "geojax" / "xla"
+    folder = files.user_cache() / "xla"
     jax.config.update("jax_compilation_cache_dir", str(folder))
 
 

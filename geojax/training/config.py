@@ -66,7 +66,13 @@ def default_config() -> ml_collections.ConfigDict:
   config.data = ml_collections.ConfigDict()
   # <builder>/<config> of a data set below `dir`, as data_prep.build leaves it.
   config.data.name = "geo_tiles/earth"
+  # A folder, or gs://BUCKET/FOLDER.
   config.data.dir = "data"
+  # A folder of this machine that the shards are copied to, and read from; "":
+  # read them where they are.
+  config.data.cache_dir = ""
+  # Threads that read batches; 0: 2 where the processor trains, 16 elsewhere.
+  config.data.read_threads = 0
   config.data.batch_size = 128
   config.data.eval_batch_size = 512
 

@@ -89,6 +89,11 @@ def check_config(config: ml_collections.ConfigDict, targets=None) -> None:
       "config.mixture.log_kappa is not used where config.mixture.spacing_mass"
       f" is above 0; leave it at {known['mixture.log_kappa']}"
     )
+  if "://" in given["data.cache_dir"]:
+    raise ConfigError(
+      "config.data.cache_dir must be a folder of this machine; got"
+      f" {given['data.cache_dir']!r}"
+    )
   _check_weights(given, known, task_list)
   _check_init(given, known)
   _check_pixels(given, known, task_list)

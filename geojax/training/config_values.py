@@ -49,6 +49,7 @@ RANGES = {
       "early_stopping_patience",
       "skip_nonfinite_steps",
       "trace_steps",
+      "data.read_threads",
       "augment.crop_pixels",
       "augment.band_noise",
       "loss.variances_learning_rate",

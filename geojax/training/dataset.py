@@ -5,13 +5,12 @@ a split by position.
 """
 
 import dataclasses
-import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.proto import tf_example_pb2
 
-from geojax import encodings, tasks
+from geojax import encodings, files, tasks
 from geojax.training import shards
 from geojax.training.errors import DatasetError
 
@@ -34,6 +33,7 @@ class Dataset:
     bands: A name for each band.
     offset: Raw value of each band that is scaled to 0, shape `[bands]`.
     divisor: Raw difference of each band that is scaled to 1, shape `[bands]`.
+    cache_dir: Folder of this machine that shards are copied to, or "".
   """
 
   builder: tfds.core.DatasetBuilder
@@ -41,6 +41,7 @@ class Dataset:
   bands: tuple[str, ...]
   offset: np.ndarray
   divisor: np.ndarray
+  cache_dir: str = ""
 
   @property
   def label_names(self) -> tuple[str, ...]:
@@ -127,12 +128,14 @@ class Dataset:
     Raises:
       DatasetError: See `source`.
     """
-    paths = (
-      pathlib.Path(shard.filename)
+    paths = [
+      files.path(shard.filename)
       for shard in self._check(split).file_instructions
-    )
-    stats = ((path.name, path.stat()) for path in paths)
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    ]
+    found = files.sizes_and_times(paths[0].parent)
+    if missing := [path for path in paths if path.name not in found]:
+      raise FileNotFoundError(f"{missing[0]} does not exist")
+    return [(path.name, *found[path.name]) for path in paths]
 
   def read_ids(self, split: str) -> np.ndarray:
     """Reads the `id` of each record of a split, text, `[count]`.
@@ -213,8 +216,8 @@ class Dataset:
         found |= encodings.split_label(found[_JOINED])
       return {name: found[name] for name in names}
 
-    files = self._check(split).file_instructions
-    return Records(shards.Shards(files), decode)
+    instructions = self._check(split).file_instructions
+    return Records(shards.Shards(instructions, self.cache_dir), decode)
 
 
 def _value(stored, feature):
@@ -266,12 +269,14 @@ def concatenate(batches) -> dict[str, np.ndarray]:
   }
 
 
-def open_dataset(data_dir: str, name: str) -> Dataset:
+def open_dataset(data_dir: str, name: str, cache_dir: str = "") -> Dataset:
   """Opens a data set that `python -m data_prep.build` has built.
 
   Args:
-    data_dir: Folder given to the builder as `--output`.
+    data_dir: Folder given to the builder as `--output` or `--publish`.
     name: `<builder>/<config>`, such as "geo_tiles/earth".
+    cache_dir: Where to keep copies of its shards, see `shard_copies`; "" reads
+      them where they are.
 
   Returns:
     The newest built version.
@@ -279,7 +284,7 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
   Raises:
     DatasetError: It is not there, or only half there.
   """
-  folder = pathlib.Path(data_dir) / name
+  folder = files.path(data_dir) / name
   versions = sorted(
     (path for path in folder.glob("*.*.*") if path.name[0].isdigit()),
     key=lambda path: [int(part) for part in path.name.split(".")],
@@ -288,7 +293,7 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
     built = sorted(
       {
         path.parent.relative_to(data_dir).as_posix()
-        for path in pathlib.Path(data_dir).glob("*/*/[0-9]*.*.*")
+        for path in files.path(data_dir).glob("*/*/[0-9]*.*.*")
       }
     )
     raise DatasetError(
@@ -307,4 +312,5 @@ def open_dataset(data_dir: str, name: str) -> Dataset:
     bands=tuple(metadata["bands"]),
     offset=scale[:, 0],
     divisor=scale[:, 1],
+    cache_dir=cache_dir,
   )

@@ -7,13 +7,11 @@
 Read without Orbax, Grain, TFDS or the data set.
 """
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import pathlib
-import tempfile
 
 import ml_collections
 import numpy as np
@@ -51,31 +49,9 @@ class Exported:
   train_cells: np.ndarray | None = None
 
 
-@contextlib.contextmanager
-def local(path: str | os.PathLike):
-  """Yields a folder of this machine for a path that may be on `gs://`.
-
-  Args:
-    path: A folder; the files of an exported encoder on `gs://` are copied, for
-      as long as the context lasts.
-  """
-  if not os.fspath(path).startswith("gs://"):
-    yield pathlib.Path(path)
-    return
-  # Only there for buckets.
-  from etils import epath
-
-  with tempfile.TemporaryDirectory() as folder:
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-      remote = epath.Path(path) / name
-      if remote.exists():
-        remote.copy(pathlib.Path(folder, name))
-    yield pathlib.Path(folder)
-
-
 def is_exported(path: str | os.PathLike) -> bool:
   """Whether a folder holds an exported encoder."""
-  return (pathlib.Path(path) / WEIGHTS_FILE).exists()
+  return (files.path(path) / WEIGHTS_FILE).exists()
 
 
 def write(exported: Exported, folder: pathlib.Path) -> None:
@@ -140,12 +116,13 @@ def read(folder: pathlib.Path) -> Exported:
       f"{paths[0]} is of format {found}, expected {_FORMAT}: another version of"
       " geojax wrote it, or another program"
     )
-  if _sha256(paths[1]) != described.pop("weights_sha256"):
-    raise ConfigError(
-      f"{paths[1]} is not the file that {paths[0]} describes: it is damaged, or"
-      " an export was interrupted; export it again"
-    )
-  arrays = safetensors.load_file(paths[1])
+  with files.local(paths[1]) as weights:
+    if _sha256(weights) != described.pop("weights_sha256"):
+      raise ConfigError(
+        f"{paths[1]} is not the file that {paths[0]} describes: it is damaged,"
+        " or an export was interrupted; export it again"
+      )
+    arrays = safetensors.load_file(weights)
   parts = {
     name: described.pop(name) for name in ("tasks", "extensions", *_PARTS)
   }

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import tqdm
 
-from geojax import tasks
+from geojax import files, tasks
 from geojax.training import (
   checkpoint,
   config_check,
@@ -59,7 +59,9 @@ def train(
     NonFiniteError: A loss, gradient or parameter is not finite.
     Interrupted: SIGTERM came; what was trained is saved.
   """
-  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  dataset = dataset_lib.open_dataset(
+    config.data.dir, config.data.name, config.data.cache_dir
+  )
   config_check.check_config(config, dataset.targets)
   dataset.check_splits()
   with (
@@ -103,6 +105,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
     seed=config.seed,
     first=so_far.step,
     rows=sharding.local_rows(batch_size, mesh),
+    threads=config.data.read_threads or pipeline.default_threads(),
   )
   wandb_run = logs.start_wandb(workdir, config.wandb_project)
   # Write these only after set-up has succeeded: what cannot be run leaves the
@@ -131,7 +134,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
     wandb_run=wandb_run,
   )
   opened.callback(log.close)
-  trace = opened.enter_context(_Trace(workdir, config.trace_steps))
+  trace = opened.enter_context(_Trace(log.trace_folder, config.trace_steps))
   bar = opened.enter_context(
     tqdm.tqdm(
       total=config.num_steps,
@@ -178,6 +181,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
           )
         )
         log.write(step, "validation", metrics | probe(state.evaluated))
+        log.publish()
         if first:
           shown = [m.name for m in tasks.all_metrics(task_list) if m.headline]
           bar.write(f"step {step}, validation: {_short(metrics, shown)}")
@@ -188,6 +192,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
       noted or over or best or step % config.checkpoint_every == 0
     ):
       read()
+      log.publish()
       checkpointer.save(
         step,
         state,
@@ -258,9 +263,9 @@ def _initial_state(config, task_list, dataset, mesh, checkpointer):
 class _Trace:
   """The profiler, from before step a until after step b."""
 
-  def __init__(self, workdir, steps):
-    self._folder = workdir / "tensorboard"
-    self._first, self._last = steps
+  def __init__(self, folder, steps):
+    self._folder = folder
+    self._first, self._last = steps if folder else (0, 0)
     self._running = False
 
   def before(self, step):
@@ -291,7 +296,7 @@ def _blame(error, state, records, workdir):
   if len(named) > _SHOWN_PARAMETERS:
     path = workdir / "not_finite.txt"
     if jax.process_index() == 0:
-      path.write_text("".join(f"{name}\n" for name in named))
+      files.write_text(path, "".join(f"{name}\n" for name in named))
     shown += f" and {len(named) - _SHOWN_PARAMETERS} more, all in {path}"
   return (
     f"{error}; parameters that are not finite: {shown};"

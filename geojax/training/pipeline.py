@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterator
 
 import grain
+import jax
 import numpy as np
 from grain.experimental import index_shuffle
 
@@ -32,6 +33,7 @@ def train_batches(
   seed: int,
   first: int = 0,
   rows: slice | None = None,
+  threads: int = 2,
 ) -> Iterator[dict[str, np.ndarray]]:
   """Endless batches: each epoch a new global shuffle, no record left out.
 
@@ -45,6 +47,7 @@ def train_batches(
     seed: Seed of the shuffles.
     first: Number of the first batch, from 0.
     rows: The rows of each batch to read, those of this process; None for all.
+    threads: How many threads read, each some batches ahead.
 
   Returns:
     An iterator.
@@ -77,12 +80,16 @@ def train_batches(
       for start in range(0, together * num_rows, num_rows)
     ]
 
-  # Few threads: reading shares its cores with training.
-  options = grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+  options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads)
   numbers = grain.MapDataset.range(first, 2**40, together)
   return itertools.chain.from_iterable(
     numbers.map(lambda number: read(int(number))).to_iter_dataset(options)
   )
+
+
+def default_threads() -> int:
+  """Returns how many threads read batches: few where cores also train."""
+  return 2 if jax.default_backend() == "cpu" else 16
 
 
 def batch_records(

@@ -61,7 +61,9 @@ def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
     CheckpointError: The checkpoint cannot be read.
   """
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
-  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  dataset = dataset_lib.open_dataset(
+    config.data.dir, config.data.name, config.data.cache_dir
+  )
   mesh = sharding.create_mesh(config.model_devices)
   task_list = tasks.create_tasks(config, targets=dataset.targets, mesh=mesh)
   state, best_step = restore.restore_state(

@@ -6,7 +6,6 @@ after the data set was rebuilt, so the end of a run does not grow with its data.
 
 import hashlib
 import json
-import pathlib
 import sys
 import zipfile
 
@@ -42,7 +41,7 @@ def sample(dataset, split: str, at_most: int = 100_000):
     FileNotFoundError: A shard is missing.
   """
   positions = dataset.positions(split, at_most)
-  path = pathlib.Path(dataset.builder.data_path, f"sample_{split}.npz")
+  path = files.path(dataset.builder.data_path) / f"sample_{split}.npz"
   origin = _origin(dataset, split, positions)
   if kept := _read(path, origin):
     return kept
@@ -55,8 +54,8 @@ def sample(dataset, split: str, at_most: int = 100_000):
       np.savez(file, origin=origin, **found)
   except OSError as error:
     print(
-      f"{path} cannot be written ({error.strerror}): the next evaluation reads"
-      f" {len(positions):,} records again",
+      f"{path} cannot be written ({error.strerror or error}): the next"
+      f" evaluation reads {len(positions):,} records again",
       file=sys.stderr,
     )
   return found
@@ -97,8 +96,8 @@ def _origin(dataset, split, positions):
 def _read(path, origin):
   """The sample that was kept, or None if there is none of this origin."""
   try:
-    with path.open("rb") as file:
-      found = dict(np.load(file))
+    with files.local(path) as local:
+      found = dict(np.load(local))
   except (OSError, ValueError, EOFError, zipfile.BadZipFile):
     return None
   return found if found.pop("origin", None) == origin else None

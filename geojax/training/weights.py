@@ -5,7 +5,6 @@ a patch, must be that of the data.
 """
 
 import dataclasses
-import pathlib
 from collections.abc import Callable
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from geojax import models, tasks
+from geojax import files, models, tasks
 from geojax.models import convert
 from geojax.training import (
   band_matching,
@@ -77,20 +76,20 @@ def load(
   Raises:
     ConfigError: There are none, or they do not fit the model.
   """
-  folder = pathlib.Path(path)
-  if folder.suffix in _TORCH_SUFFIXES and folder.is_file():
-    return _load_torch(path, model, num_bands)
-  with exported.local(path) as local:
-    if exported.is_exported(local):
-      found = exported.read(local)
-      return Weights(
-        path,
-        found.variables,
-        found.config,
-        found.data,
-        about="exported encoder",
-        train_cells=found.train_cells,
-      )
+  folder = files.path(path)
+  if folder.suffix in _TORCH_SUFFIXES and folder.exists():
+    with files.local(folder) as local:
+      return _load_torch(local, model, num_bands)
+  if exported.is_exported(folder):
+    found = exported.read(folder)
+    return Weights(
+      path,
+      found.variables,
+      found.config,
+      found.data,
+      about="exported encoder",
+      train_cells=found.train_cells,
+    )
   if not (folder / workdir_lib.CONFIG_FILE).exists():
     raise ConfigError(
       f"the encoder {path!r} is no workdir of a run, no folder of"

@@ -1,7 +1,9 @@
 """The folder of a run: it holds one config, and one run at a time."""
 
 import contextlib
+import os
 import pathlib
+import sys
 
 import jax
 
@@ -17,7 +19,8 @@ _LOCK_FILE = ".lock"
 def claim(workdir: pathlib.Path):
   """Locks a workdir, and creates it if missing, while the context lasts.
 
-  With several processes, the first one holds the lock.
+  With several processes, the first one holds the lock. In a bucket it is a
+  lease: a process that has lost it ends at once, with 1, and writes no more.
 
   Raises:
     WorkdirBusyError: Another process trains there.
@@ -25,13 +28,27 @@ def claim(workdir: pathlib.Path):
   with contextlib.ExitStack() as held:
     try:
       if jax.process_index() == 0:
-        held.enter_context(files.lock(workdir / _LOCK_FILE))
+        held.enter_context(files.lock(workdir / _LOCK_FILE, _end))
     except files.LockedError as error:
+      ways = (
+        "wait until it ends, stop it (SIGTERM makes it save first), or use"
+        " another --workdir"
+      )
+      if not files.is_local(workdir):
+        ways += (
+          f". To take over from one that is out of reach, remove"
+          f" {workdir / _LOCK_FILE}: it notices within seconds, and ends"
+        )
       raise WorkdirBusyError(
-        f"process {error.holder} trains in {workdir}; wait until it ends,"
-        " stop it (SIGTERM makes it save first), or use another --workdir"
+        f"process {error.holder} trains in {workdir}; {ways}"
       ) from None
     yield
+
+
+def _end(reason):
+  # The main thread may be waiting for devices, and another run is writing.
+  print(reason, file=sys.stderr, flush=True)
+  os._exit(1)
 
 
 def refuse_another(workdir: pathlib.Path, config) -> None:

@@ -31,6 +31,7 @@ def default_config() -> ml_collections.ConfigDict:
   # The data set of the tasks, see a training config.
   config.data.name = "geo_tiles/earth"
   config.data.dir = "data"
+  config.data.cache_dir = ""
   config.data.batch_size = 512
 
   # Targets of the data set, `NAME` or `NAME:pixels`, or tasks of

@@ -38,7 +38,8 @@ class Results:
     self.path = workdir / FILE
     self.rows = []
     if self.path.exists():
-      self.rows = pq.read_table(self.path).to_pylist()
+      with files.local(self.path) as local:
+        self.rows = pq.read_table(local).to_pylist()
     self._done = {_key(row) for row in self.rows}
 
   def __contains__(self, key) -> bool:

@@ -77,7 +77,9 @@ class _Bench:
   def __init__(self, config, workdir, report):
     transfer_config.check_config(config)
     self.config, self.workdir, self._report = config, workdir, report
-    self.dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+    self.dataset = dataset_lib.open_dataset(
+      config.data.dir, config.data.name, config.data.cache_dir
+    )
     self.dataset.check_splits()
     problems.check_shots_by(config.shots_by, self.dataset.targets)
     self.data = data_info.describe(config.data.name, self.dataset)
@@ -87,8 +89,11 @@ class _Bench:
     workdir.mkdir(parents=True, exist_ok=True)
     self._claim()
     self.results = results_lib.Results(workdir)
+    # Read as memory maps, so not out of a bucket. Names hold a hash of weights
+    # and data, so that runs may share a folder.
+    kept = workdir if files.is_local(workdir) else files.user_cache()
     self.cache = features.Cache(
-      workdir / "features", self.dataset, config.data.batch_size
+      kept / "features", self.dataset, config.data.batch_size
     )
     by = config.shots_by
     self.splits = problems.read_splits(

@@ -18,7 +18,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from geojax.training import config as config_lib
-from geojax.training import logs, loop, sharding
+from geojax.training import logs, loop, pipeline, sharding
 from geojax.training.errors import TrainingError
 
 _CONFIG = pathlib.Path(__file__).parents[2] / "experiments/configs/base.py"
@@ -72,6 +72,8 @@ _VALUES = {
   "model_devices": ("2", "0"),
   "data.name": ("geo_tiles/altered", "geo_tiles/none"),
   "data.dir": ("{altered}", "{missing}"),
+  "data.cache_dir": ("{copies}", "gs://bucket/copies"),
+  "data.read_threads": ("1", "-1"),
   "data.batch_size": ("8", "0"),
   "data.eval_batch_size": ("32", "0"),
   "augment.flip_east_west": ("False", "maybe"),
@@ -147,7 +149,7 @@ class _ChangedError(Exception):
 
 
 def _fill_in(value, folder):
-  names = ("altered", "missing", "encoder")
+  names = ("altered", "missing", "encoder", "copies")
   return value.format(**{name: folder / name for name in names})
 
 
@@ -173,8 +175,9 @@ def _parse(folder, changes):
 
 def _describe_run(config, workdir, monkeypatch, program=None):
   """All that a run shows; ends early where its step is not `program`."""
-  seen = {"rows": set(), "program": None}
+  seen = {"rows": set(), "program": None, "threads": set()}
   compile_step, put_batch = sharding.compile_step, sharding.put_batch
+  read_options = pipeline.grain.ReadOptions
 
   def compile_and_look(train_step, shardings, *, parallel):
     compiled = compile_step(train_step, shardings, parallel=parallel)
@@ -196,7 +199,12 @@ def _describe_run(config, workdir, monkeypatch, program=None):
     seen["rows"].add(len(batch["image"]))
     return put_batch(batch, mesh)
 
+  def options_and_look(num_threads, **others):
+    seen["threads"].add(num_threads)
+    return read_options(num_threads=num_threads, **others)
+
   with monkeypatch.context() as patch:
+    patch.setattr(pipeline.grain, "ReadOptions", options_and_look)
     patch.setattr(sharding, "compile_step", compile_and_look)
     patch.setattr(sharding, "put_batch", put_and_look)
     run = loop.train(config, workdir, progress=False)
@@ -209,8 +217,10 @@ def _describe_run(config, workdir, monkeypatch, program=None):
     for path in workdir.rglob("*")
     if path.is_dir() or path.suffix in (".pb", ".wandb")
   )
+  copies = pathlib.Path(config.data.cache_dir or workdir / "none")
   return {
     **seen,
+    "copies": sorted(path.name for path in copies.rglob("*.array_record*")),
     "best": run.described_step,
     "log": lines,
     "files": [name for name in files if "events.out" not in name],

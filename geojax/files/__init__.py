@@ -1,0 +1,183 @@
+"""Files on disk and in buckets: atomic writes, local copies, locks.
+
+The standard library alone. What starts with `gs://` is handed to
+`files.buckets`, which needs the packages of the extra `gcs`.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from geojax.files.errors import LockedError, StorageError
+
+_BUCKETS = "gs://"
+
+
+def path(name: str | os.PathLike):
+  """Returns the path of a file or folder, on disk or in a bucket.
+
+  Args:
+    name: A path, or a URL that starts with `gs://`.
+
+  Returns:
+    A `pathlib.Path`; of a URL an `etils.epath.Path`, which has its methods.
+
+  Raises:
+    StorageError: It is a URL of another kind, or the packages that read buckets
+      are missing.
+  """
+  name = os.fspath(name)
+  if name.startswith(_BUCKETS):
+    from geojax.files import buckets
+
+    return buckets.path(name)
+  scheme, separator, _ = name.partition("://")
+  if separator:
+    raise StorageError(
+      f"{name}: {scheme}:// is not read; a folder is a path on this machine, or"
+      " gs://BUCKET/FOLDER"
+    )
+  return pathlib.Path(name)
+
+
+def is_local(path) -> bool:
+  """Whether a path of `path` is on this machine's file system."""
+  return isinstance(path, pathlib.Path)
+
+
+def user_cache() -> pathlib.Path:
+  """Returns the folder of this user for what can be computed again."""
+  return pathlib.Path.home() / ".cache" / "geojax"
+
+
+def absolute(path):
+  """Returns an absolute path; one in a bucket is."""
+  return path.resolve() if is_local(path) else path
+
+
+@contextlib.contextmanager
+def atomic(path):
+  """Yields a temporary path, which becomes `path` when the context succeeds.
+
+  Readers of `path` see the old file or the new one, never a part of it. When
+  the context raises, the temporary file is removed and `path` is left alone.
+
+  Args:
+    path: The file to write. The temporary one is on this machine: in the same
+      folder, under a name of this process alone; for a bucket in a folder of
+      its own, from where it is uploaded.
+  """
+  if not is_local(path):
+    from geojax.files import buckets
+
+    with tempfile.TemporaryDirectory() as folder:
+      temporary = pathlib.Path(folder, path.name)
+      yield temporary
+      buckets.upload(temporary, path)
+    return
+  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  try:
+    yield temporary
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)
+
+
+def write_text(path, text: str) -> None:
+  """Writes a UTF-8 file atomically, see `atomic`."""
+  with atomic(path) as temporary:
+    temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def local(path):
+  """Yields a file of this machine with the content of `path`, to be read.
+
+  Args:
+    path: A file; one in a bucket is copied for as long as the context lasts.
+
+  Raises:
+    FileNotFoundError: There is no such file in the bucket.
+  """
+  if is_local(path):
+    yield path
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    copy = pathlib.Path(folder, path.name)
+    copy_to(path, copy)
+    yield copy
+
+
+def copy_to(source, target: pathlib.Path) -> None:
+  """Copies a file, which may be in a bucket, to this machine.
+
+  Args:
+    source: The file.
+    target: The copy, which is replaced.
+
+  Raises:
+    FileNotFoundError: There is no such file.
+  """
+  if is_local(source):
+    shutil.copyfile(source, target)
+    return
+  from geojax.files import buckets
+
+  buckets.download(source, target)
+
+
+def sizes_and_times(folder) -> dict[str, tuple[int, int]]:
+  """Returns size in bytes and time of change of each file of a folder.
+
+  Args:
+    folder: A folder; one in a bucket is listed, which takes a request for a
+      thousand files.
+
+  Returns:
+    Size and time, in ns, by name.
+  """
+  if not is_local(folder):
+    from geojax.files import buckets
+
+    return buckets.sizes_and_times(folder)
+  stats = {file.name: file.stat() for file in os.scandir(folder)}
+  return {name: (x.st_size, x.st_mtime_ns) for name, x in stats.items()}
+
+
+@contextlib.contextmanager
+def lock(path, lost: Callable[[str], None] | None = None):
+  """Holds an exclusive lock on a file for as long as the context lasts.
+
+  On disk, the kernel releases the lock when the process ends, however it ends,
+  so a killed process leaves nothing to clean up. In a bucket it is a lease, see
+  `leases.lease`.
+
+  Args:
+    path: The lock file; created if missing, with its folder.
+    lost: Called, in another thread, where a lease was taken by another process
+      or removed, with a sentence that says so.
+
+  Raises:
+    LockedError: Another process holds it.
+  """
+  if not is_local(path):
+    from geojax.files import leases
+
+    with leases.lease(path, lost):
+      yield
+    return
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with path.open("a+") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      file.seek(0)
+      raise LockedError(file.read().strip()) from None
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    yield
