@@ -14,6 +14,7 @@ import time
 
 import jax
 
+from geojax import files
 from geojax.training import checkpoint, loop, sharding
 from geojax.training import config as config_lib
 from geojax.training.errors import Interrupted
@@ -67,7 +68,7 @@ def main(workdir, config_path, when, port=None, process_id=None):
   """Trains until the moment that `when` names."""
   if port:
     sharding.join_processes(f"localhost:{port}", 2, int(process_id))
-  workdir = pathlib.Path(workdir)
+  workdir = files.path(workdir)
   config = config_lib.default_config()
   config.update(json.loads(pathlib.Path(config_path).read_text()))
   rows = config.data.batch_size

@@ -1,0 +1,48 @@
+"""A bucket on this machine, empty for each test."""
+
+import re
+
+import pytest
+
+from experiments.benchmarks import bucket_server
+from geojax import files
+
+
+@pytest.fixture(scope="session")
+def bucket():
+  """The proxy before a bucket that all libraries of this process talk to."""
+  with bucket_server.running() as proxy, pytest.MonkeyPatch.context() as patch:
+    for name, value in bucket_server.environment(proxy.url).items():
+      patch.setenv(name, value)
+    yield proxy
+
+
+@pytest.fixture
+def url(bucket, request):
+  """URL of a folder in the bucket for one test alone; no faults at its end."""
+  name = re.sub(r"\W+", "_", request.node.nodeid.rpartition("::")[2])
+  yield f"gs://{bucket_server.BUCKET}/{name}"
+  bucket.latency_s, bucket.faults = 0.0, None
+
+
+@pytest.fixture(scope="session")
+def data(bucket, smoke):
+  """URL of the smoke data set's folder in the bucket."""
+  url = f"gs://{bucket_server.BUCKET}/data"
+  for path in (smoke / "geo_tiles").rglob("*"):
+    if path.is_file():
+      target = files.path(url) / path.relative_to(smoke).as_posix()
+      with files.atomic(target) as temporary:
+        temporary.write_bytes(path.read_bytes())
+  return url
+
+
+@pytest.fixture
+def no_waiting(monkeypatch):
+  """Failed requests are tried again at once."""
+  import gcsfs.retry
+
+  async def pause(_):
+    pass
+
+  monkeypatch.setattr(gcsfs.retry.asyncio, "sleep", pause)
