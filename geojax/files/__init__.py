@@ -112,6 +112,22 @@ def local(path):
     yield copy
 
 
+def move(source, target) -> None:
+  """Moves a folder; one in a bucket is copied, then removed.
+
+  Args:
+    source: The folder.
+    target: Its new path, of the same file system or bucket.
+  """
+  if is_local(source):
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source.rename(target)
+    return
+  from geojax.files import buckets
+
+  buckets.move(source, target)
+
+
 def copy_to(source, target: pathlib.Path) -> None:
   """Copies a file, which may be in a bucket, to this machine.
 

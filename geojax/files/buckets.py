@@ -208,6 +208,19 @@ def download(source, target: pathlib.Path) -> None:
   file_system().get_file(os.fspath(source), os.fspath(target))
 
 
+def move(source, target) -> None:
+  """Moves all objects of a folder: copies them all, then removes the old ones.
+
+  Args:
+    source: Path of the folder.
+    target: Its new path.
+
+  Raises:
+    StorageError: The bucket cannot be read or written.
+  """
+  file_system().mv(os.fspath(source), os.fspath(target), recursive=True)
+
+
 def sizes_and_times(folder) -> dict[str, tuple[int, int]]:
   """Returns what `files.sizes_and_times` does, of a folder in a bucket."""
   listed = file_system().ls(os.fspath(folder), detail=True)

@@ -185,8 +185,7 @@ class Checkpointer:
       number += 1
     multihost_utils.sync_global_devices(f"move_{step}")
     if jax.process_index() == 0:
-      target.parent.mkdir(exist_ok=True)
-      (self._folder / str(step)).rename(target)
+      files.move(self._folder / str(step), target)
     multihost_utils.sync_global_devices(f"moved_{step}")
     self._checkpointer.reload()
     return target

@@ -1,7 +1,9 @@
 """A run whose data and workdir are in a bucket is the run on disk."""
 
-import os
+import pathlib
 import random
+import signal
+import subprocess
 
 import numpy as np
 import pytest
@@ -14,23 +16,31 @@ from geojax.training import loop, sharding
 from geojax.training import run as run_lib
 
 
-@pytest.fixture
-def config(smoke, monkeypatch):
-  """A small run on two devices, with logs, saves and evaluations."""
-  monkeypatch.setattr(sharding, "create_mesh", small_runs.two_device_mesh)
-  config = small_runs.small_config(smoke)
+def _config(data):
+  config = small_runs.small_config(data)
   config.model.dropout = 0.1
-  config.num_steps = 20
-  config.log_every = 3
-  config.eval_every = 10
-  config.checkpoint_every = 4
+  config.num_steps = 50
+  config.log_every = 7
+  config.eval_every = 25
+  config.checkpoint_every = 20
   return config
 
 
-def _in_bucket(config, data):
-  found = config.copy_and_resolve_references()
-  found.data.dir = data
-  return found
+@pytest.fixture
+def config(data, monkeypatch):
+  """A small run on two devices, of data in the bucket."""
+  monkeypatch.setattr(sharding, "create_mesh", small_runs.two_device_mesh)
+  return _config(data)
+
+
+@pytest.fixture(scope="module")
+def on_disk(smoke, tmp_path_factory):
+  """The workdir of that run, of the same data, both on disk."""
+  workdir = tmp_path_factory.mktemp("on_disk")
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(sharding, "create_mesh", small_runs.two_device_mesh)
+    _train(_config(smoke), workdir)
+  return workdir
 
 
 def _train(config, workdir):
@@ -58,40 +68,18 @@ def _assert_same(a, b):
     run_processes.assert_same_state(*states)
 
 
-def test_steps_saves_and_logs_equal_those_on_disk(config, data, url, tmp_path):
-  config.num_steps = 50
-  config.trace_steps = (3, 4)
-  _train(config, tmp_path / "run")
-  _train(_in_bucket(config, data), url)
-  _assert_same(url, tmp_path / "run")
-  assert len(run_processes.log(files.path(url))) > 16
+def test_steps_saves_and_logs_equal_those_on_disk(config, on_disk, url):
+  _train(config, url)
+  _assert_same(url, on_disk)
+  assert len(run_processes.log(on_disk)) > 8
   found = _objects(url)
   assert any("tensorboard/events.out" in name for name in found)
-  assert any(name.endswith(".pb") for name in found)
   assert f"{url}/.lock" not in found
   # Nothing was written to a folder of the bucket's name on this machine.
-  assert not os.path.exists("gs:")
+  assert not pathlib.Path("gs:").exists()
 
 
-def test_a_run_goes_on_in_a_bucket(config, data, url, tmp_path):
-  config = _in_bucket(config, data)
-  _train(config, tmp_path / "run")
-  config.num_steps = 10
-  _train(config, url)
-  config.num_steps = 20
-  # Another number of steps is another config; the rest goes on.
-  path = files.path(url) / "config.json"
-  text = (tmp_path / "run/config.json").read_text()
-  files.write_text(path, text)
-  _train(config, url)
-  _assert_same(url, tmp_path / "run")
-
-
-def test_a_save_that_was_cut_short_is_noticed_and_kept(
-  config, data, url, tmp_path, capsys
-):
-  config = _in_bucket(config, data)
-  _train(config, tmp_path / "run")
+def test_a_save_that_was_cut_short_is_noticed_and_kept(config, on_disk, url):
   _train(config, url)
   newest = files.path(url) / f"checkpoints/{config.num_steps}"
   # What a run that is killed in a save has not written yet.
@@ -99,18 +87,16 @@ def test_a_save_that_was_cut_short_is_noticed_and_kept(
   before = _objects(newest)
   assert before
   _train(config, url)
-  _assert_same(url, tmp_path / "run")
+  _assert_same(url, on_disk)
   (kept,) = (files.path(url) / "checkpoints_damaged").iterdir()
   moved = {name.replace(str(kept), str(newest)) for name in _objects(kept)}
   assert moved == before
 
 
 def test_an_array_that_is_damaged_is_noticed_and_kept(
-  config, data, url, tmp_path, capsys
+  config, on_disk, url, capsys
 ):
-  config = _in_bucket(config, data)
   _train(config, url)
-  lines = run_processes.log(files.path(url))
   newest = files.path(url) / f"checkpoints/{config.num_steps}/state"
   largest = max(_walk(newest), key=lambda path: path.stat().length)
   content = bytearray(largest.read_bytes())
@@ -118,62 +104,55 @@ def test_an_array_that_is_damaged_is_noticed_and_kept(
   largest.write_bytes(bytes(content))
   _train(config, url)
   assert "is damaged" in capsys.readouterr().err
-  assert run_processes.log(files.path(url)) == lines
+  _assert_same(url, on_disk)
   assert (files.path(url) / "checkpoints_damaged").exists()
 
 
 def test_a_run_through_a_bad_network_is_the_same(
-  config, data, url, bucket, tmp_path, no_waiting
+  config, on_disk, url, bucket, no_waiting
 ):
-  _train(config, tmp_path / "run")
   bucket.faults = bucket_server.random_faults(0, 0.05)
-  _train(_in_bucket(config, data), url)
+  _train(config, url)
   bucket.faults = None
-  _assert_same(url, tmp_path / "run")
+  _assert_same(url, on_disk)
 
 
-def test_a_killed_run_in_a_bucket_goes_on(config, data, url, tmp_path):
-  config = _in_bucket(config, data)
+def test_a_killed_run_in_a_bucket_goes_on(config, on_disk, url):
+  config.checkpoint_every = 5
   code, _, err = run_processes.run(url, config, "step")
   assert code == -9, err
+  assert files.path(f"{url}/.lock").exists()
   code, _, err = run_processes.run(url, config, "never")
   assert code == 0, err
-  code, _, err = run_processes.run(tmp_path / "run", config, "never")
-  assert code == 0, err
-  _assert_same(url, tmp_path / "run")
+  _assert_same(url, on_disk)
 
 
 @pytest.mark.slow
-def test_a_run_killed_ten_times_at_random_is_the_same(
-  config, data, url, tmp_path
-):
-  config = _in_bucket(config, data)
-  config.num_steps = 400
+def test_a_run_killed_at_random_is_the_same(config, url, tmp_path):
+  config.num_steps = 600
   chosen, kills = random.Random(0), 0
   while True:
     with run_processes.start(url, config, "never") as process:
       try:
-        # The first seconds are imports: at least one of these kills each part.
-        process.communicate(timeout=chosen.uniform(5, 15))
-      except TimeoutError:
-        raise
-      except Exception:
+        # Starting takes some seconds of these.
+        process.communicate(timeout=chosen.uniform(6, 20))
+      except subprocess.TimeoutExpired:
         process.kill()
         process.communicate()
     if process.returncode == 0:
       break
+    assert process.returncode == -signal.SIGKILL
     kills += 1
-    assert process.returncode == -9
-  print(f"{kills} kills")
+  assert kills >= 5
   code, _, err = run_processes.run(tmp_path / "run", config, "never")
   assert code == 0, err
   _assert_same(url, tmp_path / "run")
 
 
-def test_two_processes_train_in_a_bucket_as_one(config, data, url, tmp_path):
-  config = _in_bucket(config, data)
+def test_two_processes_train_in_a_bucket_as_one(config, url, tmp_path):
   config.model.dropout = 0.0
   config.optimizer.learning_rate = 1e-3
+  config.num_steps = 20
   for code, _, err in run_processes.run_two(url, config, "never"):
     assert code == 0, err
   code, _, err = run_processes.run(tmp_path / "run", config, "never")
