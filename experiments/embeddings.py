@@ -35,8 +35,10 @@ def embed_tiles(encoder, inputs, path, *, stride=None, dtype="float32"):
   config = tile_predictions.tile_config(encoder, stride)
   path.parent.mkdir(parents=True, exist_ok=True)
   errors, number = [], 0
-  made = path.with_name(f"{path.stem}_tiles")
-  with files.atomic(path) as temporary:
+  with (
+    files.local_folder(path.with_name(f"{path.stem}_tiles")) as made,
+    files.atomic(path) as temporary,
+  ):
     with (
       _Writer(temporary, dtype) as writer,
       tqdm.tqdm(unit="patch", disable=None) as bar,

@@ -1,6 +1,8 @@
 """The folder of an exported encoder: weights, config and model card."""
 
 import json
+import pathlib
+import tempfile
 
 import jax
 import numpy as np
@@ -110,11 +112,17 @@ def _write_card(folder, text):
 def _write_torch(variables, path):
   """Writes the weights by PyTorch's names, if they have such names."""
   try:
-    convert.write_state_dict(path, convert.to_pytorch(variables))
+    arrays = convert.to_pytorch(variables)
   except ValueError:
     # The other encoders and heads are not in PyTorch's families.
     path.unlink(missing_ok=True)
     return False
+  # Its format goes by the name, which a temporary file lacks.
+  with tempfile.TemporaryDirectory() as folder:
+    local = pathlib.Path(folder, path.name)
+    convert.write_state_dict(local, arrays)
+    with files.atomic(path) as temporary:
+      files.copy_to(local, temporary)
   return True
 
 

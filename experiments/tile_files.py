@@ -39,13 +39,14 @@ def predict_tiles(predictor, inputs, output, *, stride=None, **combine):
   config = tile_predictions.tile_config(predictor, stride)
   written, errors, taken = {}, [], set()
   with (
+    files.local_folder(output / "tiles") as made,
     tqdm.tqdm(total=len(inputs), unit="tile", disable=None) as tile_bar,
     tqdm.tqdm(unit="patch", position=1, leave=False, disable=None) as bar,
   ):
     for path in map(pathlib.Path, inputs):
       tile_bar.set_description(path.name[:40])
       with tiles.collect_errors(errors, path):
-        for tile_path in unseen.make_tiles(path, config, output / "tiles"):
+        for tile_path in unseen.make_tiles(path, config, made):
           folder = output / tile_path.stem
           if folder in taken:
             raise tiles.TileError(path, f"{folder} is another tile's; left out")

@@ -112,6 +112,20 @@ def local(path):
     yield copy
 
 
+@contextlib.contextmanager
+def local_folder(path):
+  """Yields a folder of this machine for files that `path` need not keep.
+
+  Args:
+    path: A folder; for one in a bucket it is a temporary one.
+  """
+  if is_local(path):
+    yield path
+    return
+  with tempfile.TemporaryDirectory() as folder:
+    yield pathlib.Path(folder)
+
+
 def move(source, target) -> None:
   """Moves a folder; one in a bucket is copied, then removed.
 

@@ -5,7 +5,7 @@ import pathlib
 import re
 import shlex
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[1]
 PAGES = (
   ROOT / "README.md",
   ROOT / "CONTRIBUTING.md",
