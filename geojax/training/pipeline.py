@@ -19,11 +19,11 @@ from grain.experimental import index_shuffle
 
 from geojax.training.errors import DatasetError
 
-# Batches that fit into so many bytes are read together, at most so many: each
-# shard is then asked for some records at once, which takes a third less time a
-# record.
+# Batches that fit into so many bytes are read together: each shard is then
+# asked for some records at once, which takes a third less time a record. All
+# threads read at most so many batches ahead, which the first one may wait for.
 _READ_BYTES = 32 << 20
-_MAX_BATCHES_READ = 16
+_MAX_BATCHES_AHEAD = 32
 
 
 def train_batches(
@@ -64,7 +64,7 @@ def train_batches(
   num_rows = rows.stop - rows.start
   record_bytes = sum(value.nbytes for value in source.read([0]).values())
   together = _READ_BYTES // (num_rows * record_bytes)
-  together = min(max(together, 1), _MAX_BATCHES_READ)
+  together = max(min(together, _MAX_BATCHES_AHEAD // threads), 1)
 
   def read(number):
     """Returns the batch of this number and those that follow it."""
