@@ -9,7 +9,7 @@ from geojax import files
 
 
 @pytest.fixture(scope="session")
-def bucket():
+def _server():
   """The proxy before a bucket that all libraries of this process talk to."""
   with bucket_server.running() as proxy, pytest.MonkeyPatch.context() as patch:
     for name, value in bucket_server.environment(proxy.url).items():
@@ -18,15 +18,22 @@ def bucket():
 
 
 @pytest.fixture
+def bucket(_server):
+  """The `bucket_server.Proxy`: no request counted, no faults, no latency."""
+  _server.requests.clear()
+  yield _server
+  _server.faults, _server.latency_s = None, 0.0
+
+
+@pytest.fixture
 def url(bucket, request):
-  """URL of a folder in the bucket for one test alone; no faults at its end."""
+  """URL of a folder in the bucket for one test alone."""
   name = re.sub(r"\W+", "_", request.node.nodeid.rpartition("::")[2])
-  yield f"gs://{bucket_server.BUCKET}/{name}"
-  bucket.latency_s, bucket.faults = 0.0, None
+  return f"gs://{bucket_server.BUCKET}/{name}"
 
 
 @pytest.fixture(scope="session")
-def data(bucket, smoke):
+def data(_server, smoke):
   """URL of the smoke data set's folder in the bucket."""
   url = f"gs://{bucket_server.BUCKET}/data"
   for path in (smoke / "geo_tiles").rglob("*"):
