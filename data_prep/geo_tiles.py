@@ -20,8 +20,15 @@ from geojax import files
 # Lists the records of a data set, in its folder.
 SPLITS_FILE = "splits.csv"
 
-# One task of a process: 20 MB on disk of patches of 10 kB.
+# What a shard takes on disk, about: large enough to be few files in a bucket.
+SHARD_BYTES = 200e6
+# Of the bytes of a record in memory, what it takes on disk: 0.5 for the sample,
+# 0.6 for Sentinel-2.
+_STORED_SHARE = 0.6
+# A shard is one task of a process. Small data sets are cut finer, into shards
+# of so many records, but into no more than so many of them for that.
 RECORDS_PER_SHARD = 4096
+_SHARDS_FOR_PROCESSES = 16
 
 
 class EmptySplitError(Exception):
@@ -98,6 +105,17 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       disable_shuffling=True,
     )
 
+  def _count_shards(self, num_records):
+    """How many shards a split is cut into, at most."""
+    record_bytes = sum(
+      math.prod(feature.shape) * np.dtype(feature.np_dtype).itemsize
+      for feature in self.info.features.values()
+      if np.issubdtype(feature.np_dtype, np.number)
+    )
+    by_bytes = num_records * record_bytes * _STORED_SHARE / SHARD_BYTES
+    for_processes = min(num_records / RECORDS_PER_SHARD, _SHARDS_FOR_PROCESSES)
+    return math.ceil(max(by_bytes, for_processes))
+
   def _shard_iterators_per_split(self, dl_manager):
     raise NotImplementedError("shards are written by records.write_shard")
 
@@ -107,7 +125,8 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     per_tile = self._count_tiles()
     paths, groups, shard_splits, templates = [], [], [], {}
     for split in splits.SPLITS:
-      mine = _group(self._tile_paths, [counts[split] for counts in per_tile])
+      counted = [counts[split] for counts in per_tile]
+      mine = _group(self._tile_paths, counted, self._count_shards(sum(counted)))
       templates[split] = self._get_filename_template(split)
       paths += templates[split].sharded_filepaths(len(mine))
       groups += mine
@@ -279,9 +298,8 @@ def _write_splits(path, reports, shard_splits, config):
   return rasters.sha256(path)
 
 
-def _group(paths, counts):
-  """Groups of tiles with about `RECORDS_PER_SHARD` records each."""
-  num_groups = -(-sum(counts) // RECORDS_PER_SHARD)
+def _group(paths, counts, num_groups):
+  """At most so many groups of tiles, with about as many records each."""
   groups = collections.defaultdict(list)
   before = 0
   for path, count in zip(paths, counts, strict=True):

@@ -153,16 +153,44 @@ def test_what_is_slow_is_handed_to_the_given_map(smoke, tmp_path, records):
   assert all(counts[s] == len(records[s]) for s in splits.SPLITS)
 
 
-def test_shards_hold_whole_tiles_and_about_as_many_records(monkeypatch):
-  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
+def test_shards_hold_whole_tiles_and_about_as_many_records():
   counts = [30, 80, 0, 40, 350, 10, 0, 60, 60]
   paths = [f"tile {i}" for i in range(len(counts))]
-  groups = geo_tiles._group(paths, counts)
+  groups = geo_tiles._group(paths, counts, 7)
   kept = [path for path, count in zip(paths, counts, strict=True) if count]
   assert [path for group in groups for path in group] == kept
   sizes = [sum(counts[int(p[5:])] for p in group) for group in groups]
   assert all(0 < size < 100 + 350 for size in sizes)
   assert len(groups) == 4
+
+
+@pytest.mark.parametrize(
+  ("num_records", "num_shards"),
+  [(0, 0), (1, 1), (4097, 2), (30_000, 8), (200_000, 16), (10_000_000, 343)],
+)
+def test_shards_are_cut_by_bytes_and_small_data_sets_finer(
+  tmp_path, num_records, num_shards
+):
+  # 11,424 bytes: an image of 10,240, a map of 1,024, labels and numbers.
+  builder = geo_tiles.GeoTiles(config=CONFIG, data_dir=tmp_path)
+  assert builder._count_shards(num_records) == num_shards
+
+
+def test_a_shard_takes_no_more_than_its_bytes(smoke, tmp_path, monkeypatch):
+  monkeypatch.setattr(geo_tiles, "SHARD_BYTES", 1e6)
+  builder = geo_tiles.GeoTiles(
+    config=CONFIG,
+    data_dir=tmp_path,
+    tile_paths=sorted((smoke / "tiles/earth_smoke").glob("*.tif")),
+  )
+  builder.download_and_prepare()
+  sizes = [
+    path.stat().length
+    for path in builder.data_path.glob("*-train.array_record-*")
+  ]
+  assert 5 < len(sizes) < 10
+  # A tile is whole in one shard.
+  assert max(sizes) < 1.3e6
 
 
 def test_shards_are_written_whole_and_counted(
