@@ -12,6 +12,7 @@ import tqdm
 
 from geojax import tasks
 from geojax.training import (
+  agreement,
   checkpoint,
   config_check,
   data_info,
@@ -54,20 +55,26 @@ def train(
     ConfigError: The config can't be run, or the workdir holds another's run.
     DatasetError: The config's data set is not on disk, or a split of it is
       empty.
+    AgreementError: The processes of the run differ; raised on all of them.
     WorkdirBusyError: Another process trains in the workdir.
     CheckpointError: A checkpoint can't be written, or none can be read.
     NonFiniteError: A loss, gradient or parameter is not finite.
     Interrupted: SIGTERM came; what was trained is saved.
   """
-  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
-  config_check.check_config(config, dataset.targets)
-  dataset.check_splits()
+  dataset = agreement.agree(config, lambda: _open_dataset(config))
   with (
     workdir_lib.claim(workdir),
     interrupt.StopRequest() as stop,
     contextlib.ExitStack() as opened,
   ):
     return _train(config, dataset, workdir, progress, stop, opened)
+
+
+def _open_dataset(config):
+  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  config_check.check_config(config, dataset.targets)
+  dataset.check_splits()
+  return dataset
 
 
 def _train(config, dataset, workdir, progress, stop, opened):
