@@ -48,6 +48,7 @@ RANGES = {
     (
       "early_stopping_patience",
       "skip_nonfinite_steps",
+      "step_deadline_s",
       "trace_steps",
       "augment.crop_pixels",
       "augment.band_noise",

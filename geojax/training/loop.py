@@ -16,6 +16,7 @@ from geojax.training import (
   checkpoint,
   config_check,
   data_info,
+  deadline,
   interrupt,
   logs,
   pipeline,
@@ -148,8 +149,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
       disable=not (progress and first and sys.stderr.isatty()),
     )
   )
+  watched = opened.enter_context(deadline.StepDeadline(config.step_deadline_s))
   clock = progress_lib.Clock(config)
-  saved = so_far.step
+  saved = first_step = so_far.step
   terms = ("loss", *(task.name for task in task_list), "patches_per_second")
   unread = []
 
@@ -167,6 +169,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
           number=step - 1,
         )
         raise NonFiniteError(_blame(error, state, records, workdir)) from None
+      watched.end(f"step {step}")
       if wrong:
         bar.write(f"{wrong}: left out, {so_far.skipped} so far")
     unread.clear()
@@ -176,7 +179,12 @@ def _train(config, dataset, workdir, progress, stop, opened):
     over = so_far.is_over(config)
     best = False
     if so_far.evaluated < step and (over or step % config.eval_every == 0):
-      metrics = evaluate(state.evaluated, "validation", stop.noted)
+      read()
+      name = f"the evaluation at step {step}"
+      metrics = evaluate(
+        state.evaluated, "validation", watched.each_batch(name, stop.noted)
+      )
+      watched.end(name)
       if metrics is not None:
         best = so_far.judge(config, best_metric, metrics[best_metric.name])
         state = state.replace(
@@ -210,6 +218,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
         f"stopped at step {step}, which is saved; the same command goes on"
       )
     trace.before(step + 1)
+    # The first step is compiled, and read during the second.
+    if step > first_step + 1:
+      watched.begin(f"step {step + 1}")
     batch = clock.next(batches)
     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
     so_far.step = step = step + 1

@@ -13,6 +13,7 @@ _FLAGS = (
   "--config=experiments/configs/base.py",
   "--config.data.name=geo_tiles/earth_smoke",
   "--config.data.batch_size=24",
+  "--config.data.eval_batch_size=48",
   "--config.mixture.num_centers=16",
   *tiny_encoder.FLAGS,
 )
