@@ -2,34 +2,23 @@
 
 import json
 import os
-import pathlib
-import socket
 import subprocess
 import sys
 
+import child_runs
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from geojax.training import config as config_lib
 from geojax.training import dataset as dataset_lib
-from geojax.training import logs, loop, pipeline, workdir
+from geojax.training import loop, pipeline, workdir
 from geojax.training import run as run_lib
 from geojax.training.errors import (
   CheckpointError,
   NonFiniteError,
   WorkdirBusyError,
 )
-
-_SCRIPT = pathlib.Path(__file__).with_name("killed_run.py")
-_ROOT = pathlib.Path(__file__).parents[3]
-_TIMINGS = ("patches_per_second", "data_wait_fraction")
-
-
-def _log(workdir):
-  lines = logs.read_metrics(workdir)
-  return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
 
 
 def _same_state(a, b):
@@ -42,46 +31,6 @@ def _files(workdir):
     for path in workdir.glob("checkpoints*/**/*")
     if path.is_file()
   }
-
-
-def _start(folder, config, when, *arguments, devices=2):
-  path = folder.with_suffix(".config.json")
-  config_lib.save_config(config, path)
-  environment = {
-    **os.environ,
-    "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
-    "PYTHONPATH": str(_ROOT),
-  }
-  return subprocess.Popen(
-    [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],
-    env=environment,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
-def _run(folder, config, when, **options):
-  """Exit code, standard output and error of a run in a process of its own."""
-  with _start(folder, config, when, **options) as process:
-    printed = process.communicate()
-  return process.returncode, *printed
-
-
-def _run_two(folder, config, when):
-  """The same of two processes with one device each."""
-  with socket.socket() as free:
-    free.bind(("localhost", 0))
-    port = str(free.getsockname()[1])
-  started = [
-    _start(folder, config, when if i else "never", port, str(i), devices=1)
-    for i in range(2)
-  ]
-  printed = [process.communicate() for process in started]
-  return [
-    (process.returncode, *words)
-    for process, words in zip(started, printed, strict=True)
-  ]
 
 
 @pytest.fixture
@@ -110,16 +59,16 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
     ("term", os.EX_TEMPFAIL),
     ("save", -9),
   ):
-    found, out, err = _run(ended, odd_config, when)
+    found, out, err = child_runs.run(ended, odd_config, when)
     assert found == code, (when, out, err)
     if code == os.EX_TEMPFAIL:
       assert "is saved; the same command goes on" in out
   for folder in (ended, tmp_path / "whole"):
-    code, _, err = _run(folder, odd_config, "never")
+    code, _, err = child_runs.run(folder, odd_config, "never")
     assert code == 0, err
 
-  assert _log(ended) == _log(tmp_path / "whole")
-  assert len(_log(ended)) > 6
+  assert child_runs.log(ended) == child_runs.log(tmp_path / "whole")
+  assert len(child_runs.log(ended)) > 6
   a, b = (
     run_lib.load(folder, last=True) for folder in (ended, tmp_path / "whole")
   )
@@ -140,24 +89,24 @@ def test_two_processes_train_as_one_and_one_goes_on_from_two(
   odd_config.sharding = "fsdp"
   two, one = tmp_path / "two", tmp_path / "one"
   # SIGTERM reaches the second process alone: both stop after the same step.
-  for code, out, err in _run_two(two, odd_config, "term"):
+  for code, out, err in child_runs.run_several(two, odd_config, "term"):
     assert code == os.EX_TEMPFAIL, err
     assert "is saved; the same command goes on" in out
   # What the second process alone cannot read stops both, and nothing is moved.
   files = _files(two)
-  for code, _, err in _run_two(two, odd_config, "unreadable"):
+  for code, _, err in child_runs.run_several(two, odd_config, "unreadable"):
     assert code == 1
     assert "cannot be read" in err
   assert _files(two) == files
   # One process goes on with both devices, then two again.
-  code, _, err = _run(two, odd_config, "step")
+  code, _, err = child_runs.run(two, odd_config, "step")
   assert code == -9, err
-  for code, _, err in _run_two(two, odd_config, "never"):
+  for code, _, err in child_runs.run_several(two, odd_config, "never"):
     assert code == 0, err
-  code, _, err = _run(one, odd_config, "never")
+  code, _, err = child_runs.run(one, odd_config, "never")
   assert code == 0, err
 
-  lines, expected = _log(two), _log(one)
+  lines, expected = child_runs.log(two), child_runs.log(one)
   assert [(x["step"], x["split"]) for x in lines] == [
     (x["step"], x["split"]) for x in expected
   ]
@@ -173,7 +122,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
   small_config, tmp_path, capsys
 ):
   whole = loop.train(small_config, tmp_path, progress=False)
-  lines = _log(tmp_path)
+  lines = child_runs.log(tmp_path)
   newest = tmp_path / f"checkpoints/{small_config.num_steps}/state"
   files = [path for path in newest.rglob("*") if path.is_file()]
   largest = max(files, key=lambda path: path.stat().st_size)
@@ -183,7 +132,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
   again = loop.train(small_config, tmp_path, progress=False)
   assert "is damaged" in capsys.readouterr().err
   _same_state(whole.state, again.state)
-  assert _log(tmp_path) == lines
+  assert child_runs.log(tmp_path) == lines
 
 
 def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
@@ -194,7 +143,7 @@ def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
   )
   with subprocess.Popen(
     [sys.executable, "-c", code],
-    cwd=_ROOT,
+    cwd=child_runs.ROOT,
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
   ) as first:
@@ -265,7 +214,9 @@ def test_steps_that_are_not_finite_are_left_out_up_to_a_number(
   small_config.eval_every = small_config.checkpoint_every = 1000
   small_config.skip_nonfinite_steps = 1
   run = loop.train(small_config, tmp_path / "one", progress=False)
-  line = next(x for x in _log(tmp_path / "one") if x["split"] == "train")
+  line = next(
+    x for x in child_runs.log(tmp_path / "one") if x["split"] == "train"
+  )
   assert line["skipped_steps"] == 1
   assert np.isfinite(line["loss"])
   assert all(jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(run.state))
