@@ -156,7 +156,7 @@ def _part(names):
   """The part that a module belongs to, None for those left out."""
   if names[0] != "geojax":
     return names[0]
-  if names[1] in _EVERYWHERE:
+  if not names[1:] or names[1] in _EVERYWHERE:
     return None
   for part, (members, *_) in _PARTS.items():
     if names[1] in members:

@@ -38,6 +38,10 @@ def default_config() -> ml_collections.ConfigDict:
   # Steps whose loss, gradient or parameters are not finite that may be left
   # out, all in all; one more ends the run with the records of its batch.
   config.skip_nonfinite_steps = 0
+  # Longest time of a step, from the request for its batch until its metrics are
+  # read, or of a batch of an evaluation. A process that exceeds it prints what
+  # its threads do and exits with 75; see geojax/training/deadline.py. 0: any.
+  config.step_deadline_s = 0.0
 
   # Steps a to b whose trace the profiler of TensorBoard gets, (0, 0) for none.
   config.trace_steps = (0, 0)

@@ -48,6 +48,7 @@ RANGES = {
     (
       "early_stopping_patience",
       "skip_nonfinite_steps",
+      "step_deadline_s",
       "trace_steps",
       "data.read_threads",
       "augment.crop_pixels",

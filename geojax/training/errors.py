@@ -13,6 +13,10 @@ class DatasetError(TrainingError):
   """A data set is missing, or lacks something that the run needs."""
 
 
+class AgreementError(TrainingError):
+  """The processes of a run differ, or some of them cannot start."""
+
+
 class NonFiniteError(TrainingError):
   """A loss, gradient or parameter is not finite."""
 

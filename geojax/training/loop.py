@@ -12,9 +12,11 @@ import tqdm
 
 from geojax import files, tasks
 from geojax.training import (
+  agreement,
   checkpoint,
   config_check,
   data_info,
+  deadline,
   interrupt,
   logs,
   pipeline,
@@ -54,22 +56,28 @@ def train(
     ConfigError: The config can't be run, or the workdir holds another's run.
     DatasetError: The config's data set is not on disk, or a split of it is
       empty.
+    AgreementError: The processes of the run differ; raised on all of them.
     WorkdirBusyError: Another process trains in the workdir.
     CheckpointError: A checkpoint can't be written, or none can be read.
     NonFiniteError: A loss, gradient or parameter is not finite.
     Interrupted: SIGTERM came; what was trained is saved.
   """
-  dataset = dataset_lib.open_dataset(
-    config.data.dir, config.data.name, config.data.cache_dir
-  )
-  config_check.check_config(config, dataset.targets)
-  dataset.check_splits()
+  dataset = agreement.agree(config, lambda: _open_dataset(config))
   with (
     workdir_lib.claim(workdir),
     interrupt.StopRequest() as stop,
     contextlib.ExitStack() as opened,
   ):
     return _train(config, dataset, workdir, progress, stop, opened)
+
+
+def _open_dataset(config):
+  dataset = dataset_lib.open_dataset(
+    config.data.dir, config.data.name, config.data.cache_dir
+  )
+  config_check.check_config(config, dataset.targets)
+  dataset.check_splits()
+  return dataset
 
 
 def _train(config, dataset, workdir, progress, stop, opened):
@@ -144,8 +152,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
       disable=not (progress and first and sys.stderr.isatty()),
     )
   )
+  watched = opened.enter_context(deadline.StepDeadline(config.step_deadline_s))
   clock = progress_lib.Clock(config)
-  saved = so_far.step
+  saved = first_step = so_far.step
   terms = ("loss", *(task.name for task in task_list), "patches_per_second")
   unread = []
 
@@ -163,6 +172,7 @@ def _train(config, dataset, workdir, progress, stop, opened):
           number=step - 1,
         )
         raise NonFiniteError(_blame(error, state, records, workdir)) from None
+      watched.end(f"step {step}")
       if wrong:
         bar.write(f"{wrong}: left out, {so_far.skipped} so far")
     unread.clear()
@@ -172,7 +182,12 @@ def _train(config, dataset, workdir, progress, stop, opened):
     over = so_far.is_over(config)
     best = False
     if so_far.evaluated < step and (over or step % config.eval_every == 0):
-      metrics = evaluate(state.evaluated, "validation", stop.noted)
+      read()
+      name = f"the evaluation at step {step}"
+      metrics = evaluate(
+        state.evaluated, "validation", watched.each_batch(name, stop.noted)
+      )
+      watched.end(name)
       if metrics is not None:
         best = so_far.judge(config, best_metric, metrics[best_metric.name])
         state = state.replace(
@@ -208,6 +223,9 @@ def _train(config, dataset, workdir, progress, stop, opened):
         f"stopped at step {step}, which is saved; the same command goes on"
       )
     trace.before(step + 1)
+    # The first step is compiled, and read during the second.
+    if step > first_step + 1:
+      watched.begin(f"step {step + 1}")
     batch = clock.next(batches)
     state, metrics = train_step(state, sharding.put_batch(batch, mesh))
     so_far.step = step = step + 1

@@ -2,7 +2,8 @@
 
 Changes are typed as on the command line of `experiments/main.py`. A change is
 seen in the compiled step, the log, the files of the workdir, the size of the
-batches, or what was best; or the config says that it has no effect here.
+batches, the threads, or what was best; or the config says that it has no effect
+here.
 """
 
 import functools
@@ -10,6 +11,7 @@ import json
 import pathlib
 import shutil
 import sys
+import threading
 
 import jax
 import pytest
@@ -18,7 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from geojax.training import config as config_lib
-from geojax.training import logs, loop, pipeline, sharding
+from geojax.training import deadline, logs, loop, pipeline, sharding
 from geojax.training.errors import TrainingError
 
 _CONFIG = pathlib.Path(__file__).parents[2] / "experiments/configs/base.py"
@@ -63,6 +65,7 @@ _VALUES = {
   "best_metric": ("mean_km", "accuracy"),
   "early_stopping_patience": ("1", "-1"),
   "skip_nonfinite_steps": ("1", "-1"),
+  "step_deadline_s": ("1000.0", "-1"),
   "trace_steps": ("(2,3)", "(3,2)"),
   "wandb_project": ("places", "a/b"),
   "tasks": ("('coords','date')", "('no_such_task',)"),
@@ -197,6 +200,8 @@ def _describe_run(config, workdir, monkeypatch, program=None):
 
   def put_and_look(batch, mesh):
     seen["rows"].add(len(batch["image"]))
+    threads = {thread.name for thread in threading.enumerate()}
+    seen["watched"] = deadline.THREAD in threads
     return put_batch(batch, mesh)
 
   def options_and_look(num_threads, **others):

@@ -64,10 +64,10 @@ def _fail_to_read():
   checkpoint.ocp.load = fail
 
 
-def main(workdir, config_path, when, port=None, process_id=None):
+def main(workdir, config_path, when, port=None, count=1, process_id=0):
   """Trains until the moment that `when` names."""
   if port:
-    sharding.join_processes(f"localhost:{port}", 2, int(process_id))
+    sharding.join_processes(f"localhost:{port}", int(count), int(process_id))
   workdir = files.path(workdir)
   config = config_lib.default_config()
   config.update(json.loads(pathlib.Path(config_path).read_text()))

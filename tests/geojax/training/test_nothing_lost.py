@@ -5,11 +5,11 @@ import os
 import subprocess
 import sys
 
+import child_runs
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import run_processes
 
 from geojax.training import dataset as dataset_lib
 from geojax.training import loop, pipeline, workdir
@@ -19,6 +19,10 @@ from geojax.training.errors import (
   NonFiniteError,
   WorkdirBusyError,
 )
+
+
+def _same_state(a, b):
+  jax.tree.map(np.testing.assert_array_equal, a, b)
 
 
 def _files(workdir):
@@ -55,25 +59,25 @@ def test_a_run_ended_in_every_way_ends_like_one_never_ended(
     ("term", os.EX_TEMPFAIL),
     ("save", -9),
   ):
-    found, out, err = run_processes.run(ended, odd_config, when)
+    found, out, err = child_runs.run(ended, odd_config, when)
     assert found == code, (when, out, err)
     if code == os.EX_TEMPFAIL:
       assert "is saved; the same command goes on" in out
   for folder in (ended, tmp_path / "whole"):
-    code, _, err = run_processes.run(folder, odd_config, "never")
+    code, _, err = child_runs.run(folder, odd_config, "never")
     assert code == 0, err
 
-  assert run_processes.log(ended) == run_processes.log(tmp_path / "whole")
-  assert len(run_processes.log(ended)) > 6
+  assert child_runs.log(ended) == child_runs.log(tmp_path / "whole")
+  assert len(child_runs.log(ended)) > 6
   a, b = (
     run_lib.load(folder, last=True) for folder in (ended, tmp_path / "whole")
   )
   assert int(a.state.step) == odd_config.num_steps
-  run_processes.assert_same_state(a.state, b.state)
+  _same_state(a.state, b.state)
   best, expected = (
     run_lib.load(path).state for path in (ended, tmp_path / "whole")
   )
-  run_processes.assert_same_state(best, expected)
+  _same_state(best, expected)
 
 
 @pytest.mark.slow
@@ -85,24 +89,24 @@ def test_two_processes_train_as_one_and_one_goes_on_from_two(
   odd_config.sharding = "fsdp"
   two, one = tmp_path / "two", tmp_path / "one"
   # SIGTERM reaches the second process alone: both stop after the same step.
-  for code, out, err in run_processes.run_two(two, odd_config, "term"):
+  for code, out, err in child_runs.run_several(two, odd_config, "term"):
     assert code == os.EX_TEMPFAIL, err
     assert "is saved; the same command goes on" in out
   # What the second process alone cannot read stops both, and nothing is moved.
   files = _files(two)
-  for code, _, err in run_processes.run_two(two, odd_config, "unreadable"):
+  for code, _, err in child_runs.run_several(two, odd_config, "unreadable"):
     assert code == 1
     assert "cannot be read" in err
   assert _files(two) == files
   # One process goes on with both devices, then two again.
-  code, _, err = run_processes.run(two, odd_config, "step")
+  code, _, err = child_runs.run(two, odd_config, "step")
   assert code == -9, err
-  for code, _, err in run_processes.run_two(two, odd_config, "never"):
+  for code, _, err in child_runs.run_several(two, odd_config, "never"):
     assert code == 0, err
-  code, _, err = run_processes.run(one, odd_config, "never")
+  code, _, err = child_runs.run(one, odd_config, "never")
   assert code == 0, err
 
-  lines, expected = run_processes.log(two), run_processes.log(one)
+  lines, expected = child_runs.log(two), child_runs.log(one)
   assert [(x["step"], x["split"]) for x in lines] == [
     (x["step"], x["split"]) for x in expected
   ]
@@ -118,7 +122,7 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
   small_config, tmp_path, capsys
 ):
   whole = loop.train(small_config, tmp_path, progress=False)
-  lines = run_processes.log(tmp_path)
+  lines = child_runs.log(tmp_path)
   newest = tmp_path / f"checkpoints/{small_config.num_steps}/state"
   files = [path for path in newest.rglob("*") if path.is_file()]
   largest = max(files, key=lambda path: path.stat().st_size)
@@ -127,8 +131,8 @@ def test_a_run_goes_on_from_the_newest_whole_checkpoint(
   largest.write_bytes(content)
   again = loop.train(small_config, tmp_path, progress=False)
   assert "is damaged" in capsys.readouterr().err
-  run_processes.assert_same_state(whole.state, again.state)
-  assert run_processes.log(tmp_path) == lines
+  _same_state(whole.state, again.state)
+  assert child_runs.log(tmp_path) == lines
 
 
 def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
@@ -139,7 +143,7 @@ def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
   )
   with subprocess.Popen(
     [sys.executable, "-c", code],
-    cwd=run_processes.ROOT,
+    cwd=child_runs.ROOT,
     stdin=subprocess.PIPE,
     stdout=subprocess.PIPE,
   ) as first:
@@ -211,7 +215,7 @@ def test_steps_that_are_not_finite_are_left_out_up_to_a_number(
   small_config.skip_nonfinite_steps = 1
   run = loop.train(small_config, tmp_path / "one", progress=False)
   line = next(
-    x for x in run_processes.log(tmp_path / "one") if x["split"] == "train"
+    x for x in child_runs.log(tmp_path / "one") if x["split"] == "train"
   )
   assert line["skipped_steps"] == 1
   assert np.isfinite(line["loss"])

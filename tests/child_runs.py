@@ -1,4 +1,4 @@
-"""Runs in processes of their own, killed at some moment; what a run leaves."""
+"""Runs in processes of their own, one or several of a run, and their logs."""
 
 import os
 import pathlib
@@ -7,33 +7,34 @@ import subprocess
 import sys
 import tempfile
 
-import jax
-import numpy as np
-
 from geojax.training import config as config_lib
 from geojax.training import logs
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SCRIPT = ROOT / "tests/geojax/training/killed_run.py"
-# Lines of a log that depend on the machine.
 _TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 def log(workdir):
-  """The lines of a run's log, without timings."""
+  """Returns the lines of a run's log, without what depends on the machine."""
   lines = logs.read_metrics(workdir)
   return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
 
 
-def assert_same_state(a, b):
-  """Asserts that two trees of arrays are equal to the last bit."""
-  jax.tree.map(np.testing.assert_array_equal, a, b)
+def start(folder, config, when, *arguments, devices=2):
+  """Starts a run that ends at the moment that `when` names.
 
+  Args:
+    folder: Its workdir.
+    config: Its config.
+    when: See killed_run.py.
+    *arguments: Port, number of processes and index of this one.
+    devices: Number of simulated devices.
 
-def start(workdir, config, when, *arguments, devices=2):
-  """Starts a run that ends when `when` says, see killed_run.py."""
-  folder = tempfile.mkdtemp()
-  path = pathlib.Path(folder, "config.json")
+  Returns:
+    A `Popen`.
+  """
+  path = pathlib.Path(tempfile.mkdtemp(), "config.json")
   config_lib.save_config(config, path)
   environment = {
     **os.environ,
@@ -41,7 +42,7 @@ def start(workdir, config, when, *arguments, devices=2):
     "PYTHONPATH": str(ROOT),
   }
   return subprocess.Popen(
-    [sys.executable, str(_SCRIPT), str(workdir), str(path), when, *arguments],
+    [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],
     env=environment,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
@@ -49,21 +50,27 @@ def start(workdir, config, when, *arguments, devices=2):
   )
 
 
-def run(workdir, config, when, **options):
+def run(folder, config, when, *, devices=2):
   """Exit code, standard output and error of a run in a process of its own."""
-  with start(workdir, config, when, **options) as process:
+  with start(folder, config, when, devices=devices) as process:
     printed = process.communicate()
   return process.returncode, *printed
 
 
-def run_two(workdir, config, when):
-  """The same of two processes with one device each."""
+def run_several(folder, config, when, *, processes=2, devices=1):
+  """The same of several processes, of which the first one never ends early."""
   with socket.socket() as free:
     free.bind(("localhost", 0))
     port = str(free.getsockname()[1])
   started = [
-    start(workdir, config, when if i else "never", port, str(i), devices=1)
-    for i in range(2)
+    start(
+      folder,
+      config,
+      when if index else "never",
+      *(port, str(processes), str(index)),
+      devices=devices,
+    )
+    for index in range(processes)
   ]
   printed = [process.communicate() for process in started]
   return [
