@@ -8,9 +8,12 @@ records there and reads batches of 128 as training does, at an added latency of
 copies (`config.data.cache_dir`). Prints a table in Markdown. The server shares
 the machine's cores, which bounds the figures: compare those of a row.
 
-With `--train` it trains core_atto instead, for 100 steps from the disk and from
+With `--train` it trains core_atto instead, for 60 steps from the disk and from
 the bucket without added latency, and prints the share of the time that a step
-waits for its batch.
+waits for its batch. Patches of 64 x 64 are built by
+
+  python -m data_prep.build --config=earth --size=64 --block_deg=10 \
+    --name=earth_64 --output=DIR
 """
 
 import argparse
@@ -117,10 +120,11 @@ def waits(data: pathlib.Path, name: str) -> str:
       workdir = pathlib.Path(temp, where)
       subprocess.run(
         [sys.executable, "experiments/main.py", f"--workdir={workdir}"]
-        + ["--config=experiments/configs/base.py", "--config.num_steps=100"]
+        + ["--config=experiments/configs/base.py", "--config.num_steps=60"]
         + ["--config.model.name=core", "--config.model.size=atto"]
         + ["--config.model.depths=()", "--config.model.widths=()"]
-        + ["--config.log_every=20", "--config.eval_every=1000"]
+        + ["--config.model.patch_size=1", "--config.log_every=20"]
+        + ["--config.eval_every=1000"]
         + [f"--config.data.dir={data_dir}", f"--config.data.name={name}"],
         cwd=_ROOT,
         check=True,

@@ -266,6 +266,11 @@ def from_dict(found: dict, path: pathlib.Path) -> ml_collections.ConfigDict:
   return config
 
 
+# What a machine needs, and a run does not depend on: free to change when it is
+# resumed.
+MACHINE_KEYS = ("data.cache_dir", "data.read_threads", "step_deadline_s")
+
+
 def differing_keys(
   a: ml_collections.ConfigDict, b: ml_collections.ConfigDict
 ) -> dict[str, tuple]:

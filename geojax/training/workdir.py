@@ -57,6 +57,8 @@ def refuse_another(workdir: pathlib.Path, config) -> None:
   if not path.exists():
     return
   differing = config_lib.differing_keys(config_lib.load_config(path), config)
+  for key in config_lib.MACHINE_KEYS:
+    differing.pop(key, None)
   if differing:
     keys = "; ".join(
       f"{key} is {theirs!r} there and {ours!r} now"
