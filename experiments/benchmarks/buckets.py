@@ -12,8 +12,8 @@ With `--train` it trains core_atto instead, for 60 steps from the disk and from
 the bucket without added latency, and prints the share of the time that a step
 waits for its batch. Patches of 64 x 64 are built by
 
-  python -m data_prep.build --config=earth --size=64 --block_deg=10 \
-    --name=earth_64 --output=DIR
+  python -m data_prep.build --config=earth --size=64 --block_deg=20 \
+    --validation=0.1 --name=earth_64 --output=DIR
 """
 
 import argparse
@@ -124,7 +124,7 @@ def waits(data: pathlib.Path, name: str) -> str:
         + ["--config.model.name=core", "--config.model.size=atto"]
         + ["--config.model.depths=()", "--config.model.widths=()"]
         + ["--config.model.patch_size=1", "--config.log_every=20"]
-        + ["--config.eval_every=1000"]
+        + ["--config.mixture.num_centers=64", "--config.eval_every=1000"]
         + [f"--config.data.dir={data_dir}", f"--config.data.name={name}"],
         cwd=_ROOT,
         check=True,

@@ -5,7 +5,8 @@
 Devices are simulated on this machine's cores, so that step times tell what
 spreading costs, never what more devices gain. Bytes are those of the
 collectives in the compiled step, memory what its compiler plans for a device.
-The pod is worked out from the operations that the compiler counts: an estimate.
+The pod is worked out from the operations that the compiler counts, as are hours
+and cost of experiments/configs/sentinel2.py on several machines: estimates.
 """
 
 import os
@@ -13,6 +14,7 @@ import os
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
 
+import dataclasses
 import math
 import re
 import time
@@ -23,6 +25,7 @@ import numpy as np
 from absl import app, flags
 
 from experiments.benchmarks import noise
+from experiments.configs import sentinel2
 from geojax import models, tasks
 from geojax.training import config as config_lib
 from geojax.training import sharding
@@ -165,6 +168,82 @@ def on_paper(rows_per_chip: int = 32, chips: int = 256) -> str:
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class Machine:
+  """What a run costs on paper.
+
+  Attributes:
+    name: Its name.
+    chips: How many.
+    hosts: Machines that these are in, each of which reads its own rows.
+    flops: bfloat16 operations a second of a chip.
+    share: Of these, what a step is taken to reach.
+    link_bytes: Bytes a second between chips.
+    dollars: List price of a chip and hour, on demand.
+  """
+
+  name: str
+  chips: int
+  hosts: int
+  flops: float
+  share: float
+  link_bytes: float
+  dollars: float
+
+
+_MACHINES = (
+  # An H100 was measured at 0.17 to 0.24 of 684e12 with core_nano and vit_s.
+  Machine("1 H100", 1, 1, 684e12, 0.2, math.inf, 3.0),
+  Machine("v5litepod-16", 16, 4, _V5E_FLOPS, 0.2, _V5E_BYTES, 1.2),
+  Machine("v5e-256", 256, 64, _V5E_FLOPS, 0.2, _V5E_BYTES, 1.2),
+)
+# Ten bands and the scene classification, compressed.
+# What a host reads a second, from a bucket or its own disk.
+_READ_BYTES = 1e9
+_SENTINEL2_SHAPE, _RECORD_BYTES = (128, 128, 11), 0.6 * 128 * 128 * 11 * 2
+
+
+def sentinel2_on_paper() -> str:
+  """Works the recipe for Sentinel-2 out; returns a table in Markdown."""
+  config = sentinel2.get_config()
+  mesh = jax.make_mesh(
+    (1, 1),
+    ("data", "model"),
+    devices=jax.devices()[:1],
+    axis_types=(jax.sharding.AxisType.Auto,) * 2,
+  )
+  step, state, _ = _step_and_state(config, _SENTINEL2_SHAPE, mesh)
+  batch = {
+    "image": jax.ShapeDtypeStruct((1, *_SENTINEL2_SHAPE), jnp.float32),
+    **jax.eval_shape(lambda: noise.read_labels(1)),
+  }
+  flops = step.lower(state, batch).cost_analysis()["flops"]
+  parameters = sum(x.size for x in jax.tree.leaves(state.params))
+  rows = config.data.batch_size
+  patches = rows * config.num_steps
+  lines = [
+    f"Estimate, not measured: {parameters / 1e6:.0f} M parameters,"
+    f" {flops / 1e9:.1f} GFLOP a patch and step; {config.num_steps:,} steps of"
+    f" {rows:,} patches, {patches * _RECORD_BYTES / 1e12:.0f} TB of records.",
+    "| machine | arithmetic and exchange | reading | hours | list price |",
+    "|---|--:|--:|--:|--:|",
+  ]
+  for machine in _MACHINES:
+    compute_s = rows * flops / (machine.chips * machine.flops * machine.share)
+    # A ring sends all but one part of the gradients twice.
+    moved = 2 * 4 * parameters * (machine.chips - 1) / machine.chips
+    compute_s += moved / (machine.link_bytes * _LINK_SHARE)
+    read_s = rows * _RECORD_BYTES / (machine.hosts * _READ_BYTES)
+    # Batches are read while a step computes.
+    hours = max(compute_s, read_s) * config.num_steps / 3600
+    cost = hours * machine.chips * machine.dollars
+    lines.append(
+      f"| {machine.name} | {1e3 * compute_s:.0f} ms | {1e3 * read_s:.0f} ms |"
+      f" {hours:.1f} | ${cost:,.0f} |"
+    )
+  return "\n".join(lines)
+
+
 def main(argv):
   """Prints the table and the estimate."""
   del argv
@@ -184,6 +263,7 @@ def main(argv):
         flush=True,
       )
   print(on_paper())
+  print(sentinel2_on_paper())
 
 
 if __name__ == "__main__":

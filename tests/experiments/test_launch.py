@@ -147,6 +147,7 @@ def test_one_machine_gives_up_after_a_number_of_restarts(stubs):
 def test_a_signal_to_the_script_reaches_python_and_ends_both(stubs):
   # Saves for a moment, as a run does.
   body = """trap 'sleep 0.2; echo saved > "$STUBS/saved"; exit 75' TERM
+: > "$STUBS/ready"
 while true; do sleep 0.05; done
 """
   stubs.add("python", body=body)
@@ -154,10 +155,9 @@ while true; do sleep 0.05; done
     [_LAUNCH / "gpu_box.sh"], env=stubs.environment, stderr=subprocess.PIPE
   ) as process:
     deadline = time.monotonic() + 60
-    while not stubs.calls() and time.monotonic() < deadline:
+    while not (stubs.folder / "ready").exists():
+      assert time.monotonic() < deadline
       time.sleep(0.05)
-    # The stub's trap is set right after its call is logged.
-    time.sleep(0.3)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
   assert process.returncode == 75
