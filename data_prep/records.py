@@ -323,8 +323,10 @@ def write_records(path, examples, config):
   num_records = 0
   try:
     for example in examples:
-      record = encoder.encode_example(example)
-      writer.write(serializer.serialize_example(record))
+      record = serializer.get_tf_example(encoder.encode_example(example))
+      # The order of a protobuf map differs between processes otherwise, and
+      # with it the bytes of a data set that is built again.
+      writer.write(record.SerializeToString(deterministic=True))
       num_records += 1
     writer.close()
   except RuntimeError as error:

@@ -4,6 +4,9 @@ import collections
 import dataclasses
 import datetime
 import os
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -23,6 +26,7 @@ from data_prep import (
 from geojax import encodings
 
 CONFIG = sources.find("earth_smoke")
+REPO = pathlib.Path(__file__).parents[2]
 
 
 def test_a_full_disk_is_an_error(tmp_path):
@@ -42,6 +46,24 @@ def one_tile(path, **kwargs):
   } | kwargs
   tile_writer.write_tile(path, arguments.pop("pixels"), **arguments)
   return path
+
+
+def test_records_are_the_same_bytes_in_each_process(tmp_path):
+  """The order of a protobuf map depends on the process."""
+  tile = one_tile(tmp_path / "tile.tif")
+  code = (
+    "import sys; from data_prep import records, sources;"
+    "config = sources.find('earth_smoke');"
+    "records.write_shard(*sys.argv[1:2], sys.argv[2:], 'train', config)"
+  )
+  shards = [tmp_path / name for name in "abc"]
+  for shard in shards[:2]:
+    command = [sys.executable, "-c", code, str(shard), str(tile)]
+    subprocess.run(command, check=True, cwd=REPO)
+  records.write_shard(shards[2], [tile], "train", CONFIG)
+  written = {shard.read_bytes() for shard in shards}
+  assert len(written) == 1
+  assert len(written.pop()) > 2**16
 
 
 @pytest.mark.parametrize(
