@@ -6,9 +6,10 @@
 
 Writes records to `<output>/geo_tiles/<config>/<version>/`, and figures, errors
 and a map to `report.json` and `places.png` of `<output>`. `data_prep.sources`
-describes configs. The same command resumes a build that was killed: whole tiles
-and whole shards are kept, and records appear under their name only when all of
-them are there.
+describes configs. With `--publish=gs://BUCKET/data` the records are then copied
+to a bucket. The same command resumes a build that was killed: whole tiles and
+whole shards are kept, and records appear under their name only when all of them
+are there.
 
 Exits with 0; with 1 if there is no data set; and with 3 if the data set, built
 now or before, lacks tiles that could not be used.
@@ -34,6 +35,8 @@ from data_prep import (
 )
 from data_prep.build_data_set import build
 from data_prep.build_folder import BuildError
+from data_prep.publish import PublishError, publish
+from geojax import files
 
 _CONFIG = flags.DEFINE_string(
   "config",
@@ -46,6 +49,13 @@ _SOURCE = flags.DEFINE_string(
   "source", None, "Folder of your own files that the config asks for."
 )
 flags.DEFINE_alias("manual_dir", "source")
+_PUBLISH = flags.DEFINE_string(
+  "publish",
+  None,
+  "Folder, usually gs://BUCKET/data, that the records of --output are copied to"
+  " once they are built; readers find them when all are there. Files that are"
+  " there already are kept, and another data set is never overwritten.",
+)
 _STRICT = flags.DEFINE_boolean(
   "strict", False, "Stop at the first tile that cannot be used."
 )
@@ -197,6 +207,8 @@ def main(argv):
   logging.set_verbosity(logging.ERROR)
   start = time.monotonic()
   try:
+    # A bucket that cannot be used is reported before any work.
+    publish_dir = _PUBLISH.value and files.path(_PUBLISH.value)
     builder = build(
       _CONFIG.value,
       _OUTPUT.value,
@@ -220,8 +232,7 @@ def main(argv):
     concurrent.futures.process.BrokenProcessPool,
     OSError,
   ) as error:
-    print(f"data_prep.build: {error}", file=sys.stderr)
-    sys.exit(1)
+    _fail(error)
   errors = builder.info.metadata.get("errors", [])
   if builder.counts:
     rows = figures(builder, time.monotonic() - start)
@@ -245,6 +256,11 @@ def main(argv):
       print(f"data_prep.build: warning: {sentence}", file=sys.stderr)
   else:
     print(f"{builder.data_path} is built already.")
+  if publish_dir:
+    try:
+      print(publish(builder, publish_dir))
+    except (PublishError, OSError) as error:
+      _fail(error)
   if errors:
     for error in errors:
       print(
@@ -256,6 +272,11 @@ def main(argv):
       file=sys.stderr,
     )
     sys.exit(3)
+
+
+def _fail(error):
+  print(f"data_prep.build: {error}", file=sys.stderr)
+  sys.exit(1)
 
 
 def figures(builder, seconds):

@@ -6,6 +6,7 @@ The standard library alone. What starts with `gs://` is handed to
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import pathlib
 import shutil
@@ -128,6 +129,56 @@ def copy_to(source, target: pathlib.Path) -> None:
   from geojax.files import buckets
 
   buckets.download(source, target)
+
+
+def copy_new(source: pathlib.Path, target) -> None:
+  """Copies a file of this machine to where none is, whole or not at all.
+
+  Args:
+    source: The file.
+    target: The copy, which may be in a bucket; its folder is made if missing.
+
+  Raises:
+    FileExistsError: There is a file already, which is left alone. In a bucket
+      it may be this copy, if a request was repeated: compare them.
+  """
+  if not is_local(target):
+    from geojax.files import buckets
+
+    buckets.upload(source, target, replace=False)
+    return
+  if target.exists():
+    raise FileExistsError(f"{target} exists")
+  target.parent.mkdir(parents=True, exist_ok=True)
+  with atomic(target) as temporary:
+    shutil.copyfile(source, temporary)
+
+
+def md5(path: pathlib.Path) -> str:
+  """Returns the MD5 checksum of a file of this machine, hexadecimal."""
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "md5").hexdigest()
+
+
+def sizes_and_checksums(folder) -> dict[str, tuple[int, str | None]]:
+  """Returns size in bytes and MD5 checksum of each file of a folder.
+
+  Args:
+    folder: A folder, which may be missing. One in a bucket is listed, which
+      takes a request for a thousand files; on disk all files are read.
+
+  Returns:
+    Size and hexadecimal checksum by name. An object that was composed of
+    others, as by a parallel upload of another program, has None for a checksum.
+  """
+  if not is_local(folder):
+    from geojax.files import buckets
+
+    return buckets.sizes_and_checksums(folder)
+  if not folder.is_dir():
+    return {}
+  found = (file for file in folder.iterdir() if file.is_file())
+  return {file.name: (file.stat().st_size, md5(file)) for file in found}
 
 
 def sizes_and_times(folder) -> dict[str, tuple[int, int]]:

@@ -6,6 +6,7 @@ again and names what failed; arrays of checkpoints and records are read by
 TensorStore and ArrayRecord, which try again by themselves.
 """
 
+import base64
 import contextlib
 import datetime
 import functools
@@ -181,17 +182,21 @@ def _first_line(error, index=0):
   return lines[min(index, len(lines) - 1)][:200]
 
 
-def upload(source: pathlib.Path, target) -> None:
+def upload(source: pathlib.Path, target, *, replace: bool = True) -> None:
   """Copies a local file to an object, whole or not at all.
 
   Args:
     source: The file.
-    target: Path of the object, which is replaced.
+    target: Path of the object.
+    replace: Whether to replace an object that is there.
 
   Raises:
+    FileExistsError: There is an object, which is not to be replaced; or this
+      upload made it, and was sent again because the answer was lost.
     StorageError: It cannot be written.
   """
-  file_system().put_file(os.fspath(source), os.fspath(target))
+  mode = "overwrite" if replace else "create"
+  file_system().put_file(os.fspath(source), os.fspath(target), mode=mode)
 
 
 def download(source, target: pathlib.Path) -> None:
@@ -210,12 +215,33 @@ def download(source, target: pathlib.Path) -> None:
 
 def sizes_and_times(folder) -> dict[str, tuple[int, int]]:
   """Returns what `files.sizes_and_times` does, of a folder in a bucket."""
-  listed = file_system().ls(os.fspath(folder), detail=True)
   return {
-    file["name"].rpartition("/")[2]: (file["size"], _nanoseconds(file["mtime"]))
-    for file in listed
-    if file["type"] == "file"
+    name: (file["size"], _nanoseconds(file["mtime"]))
+    for name, file in _list(folder)
   }
+
+
+def sizes_and_checksums(folder) -> dict[str, tuple[int, str | None]]:
+  """Returns what `files.sizes_and_checksums` does, of a folder in a bucket."""
+  try:
+    listed = list(_list(folder))
+  except FileNotFoundError:
+    return {}
+  return {name: (file["size"], _md5(file)) for name, file in listed}
+
+
+def _list(folder):
+  """Yields name and description of each object right in a folder."""
+  for file in file_system().ls(os.fspath(folder), detail=True):
+    if file["type"] == "file":
+      yield file["name"].rpartition("/")[2], file
+
+
+def _md5(file):
+  """An object's checksum as `hashlib` writes it; composed objects have none."""
+  if "md5Hash" not in file:
+    return None
+  return base64.b64decode(file["md5Hash"]).hex()
 
 
 def _nanoseconds(time: datetime.datetime):

@@ -5,6 +5,7 @@ a split by position.
 """
 
 import dataclasses
+import re
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -285,25 +286,18 @@ def open_dataset(data_dir: str, name: str, cache_dir: str = "") -> Dataset:
     DatasetError: It is not there, or only half there.
   """
   folder = files.path(data_dir) / name
-  versions = sorted(
-    (path for path in folder.glob("*.*.*") if path.name[0].isdigit()),
-    key=lambda path: [int(part) for part in path.name.split(".")],
-  )
-  if not versions:
-    built = sorted(
-      {
-        path.parent.relative_to(data_dir).as_posix()
-        for path in files.path(data_dir).glob("*/*/[0-9]*.*.*")
-      }
-    )
+  versions = _versions(folder)
+  # Written last, by a build as by a copy.
+  whole = (path for path in versions if (path / "dataset_info.json").exists())
+  if not (newest := next(whole, None)):
     raise DatasetError(
       f"config.data.name: {name} is not built in config.data.dir, {data_dir}"
-      + (f", but {', '.join(built)} is" if built else "")
+      + _what_is_there(files.path(data_dir), versions)
       + "; build it with: python -m data_prep.build"
       f" --config={name.split('/')[-1]} --output={data_dir}"
       " (and --source=DIR where the tiles are your own)"
     )
-  builder = tfds.builder_from_directory(str(versions[-1]))
+  builder = tfds.builder_from_directory(str(newest))
   metadata = builder.info.metadata
   scale = np.asarray(metadata["scale"], np.float32)
   return Dataset(
@@ -314,3 +308,38 @@ def open_dataset(data_dir: str, name: str, cache_dir: str = "") -> Dataset:
     divisor=scale[:, 1],
     cache_dir=cache_dir,
   )
+
+
+def _versions(folder):
+  """Folders of the versions of a data set, the newest first."""
+  versions = [
+    path
+    for path in _folders(folder)
+    if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
+  ]
+  return sorted(
+    versions,
+    key=lambda path: [int(n) for n in path.name.split(".")],
+    reverse=True,
+  )
+
+
+def _folders(folder):
+  # Not by a pattern: in a bucket that lists all files of all folders.
+  return list(folder.iterdir()) if folder.is_dir() else []
+
+
+def _what_is_there(data_dir, versions):
+  """What a folder holds instead of a whole version of a data set."""
+  if versions:
+    return (
+      f", where {versions[0]} has no dataset_info.json, which is written last:"
+      " a build or a copy has not ended"
+    )
+  built = sorted(
+    f"{builder.name}/{config.name}"
+    for builder in _folders(data_dir)
+    for config in _folders(builder)
+    if _versions(config)
+  )
+  return f", but {', '.join(built)} is" if built else ""
