@@ -7,6 +7,7 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import csv
 import functools
+import itertools
 import math
 import pathlib
 
@@ -14,14 +15,17 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import leaks, rasters, records, splits
+from data_prep import kept_shards, leaks, rasters, records, splits
 from geojax import files
 
 # Lists the records of a data set, in its folder.
 SPLITS_FILE = "splits.csv"
 
-# One task of a process: 20 MB on disk of patches of 10 kB.
-RECORDS_PER_SHARD = 4096
+# About the size of a shard on disk: few enough for a bucket to list, small
+# enough to be one task of a process.
+SHARD_BYTES = 200_000_000
+# Compressed records of Sentinel-2 take so much of their raw bytes.
+_COMPRESSED = 0.66
 
 
 class EmptySplitError(Exception):
@@ -64,7 +68,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       executor_map: `map`, or one of `task_maps`.
       strict: Whether the first tile that cannot be used ends the build.
       errors: `tiles.TileError`s of tiles that could not be made.
-      shard_dir: Folder of `records.write_shard_once`, so that a build that was
+      shard_dir: Folder of `kept_shards.write_shard`, so that a build that was
         killed can be resumed; or None.
       asked: Settings as the user gave them, where the source has completed the
         config; by which the build is recognised.
@@ -105,9 +109,12 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     """Writes the shards in parallel; TFDS would write them in sequence."""
     del dl_manager, download_config
     per_tile = self._count_tiles()
+    raw_bytes = records.raw_bytes(self.builder_config)
+    per_shard = max(int(SHARD_BYTES / (_COMPRESSED * raw_bytes)), 1)
     paths, groups, shard_splits, templates = [], [], [], {}
     for split in splits.SPLITS:
-      mine = _group(self._tile_paths, [counts[split] for counts in per_tile])
+      counts = [counts[split] for counts in per_tile]
+      mine = _group(self._tile_paths, counts, per_shard)
       templates[split] = self._get_filename_template(split)
       paths += templates[split].sharded_filepaths(len(mine))
       groups += mine
@@ -117,7 +124,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     write = functools.partial(records.write_shard, **settings)
     if self._shard_dir is not None:
       write = functools.partial(
-        records.write_shard_once, folder=self._shard_dir, **settings
+        kept_shards.write_shard, folder=self._shard_dir, **settings
       )
     reports = []
     num_places = sum(
@@ -279,13 +286,21 @@ def _write_splits(path, reports, shard_splits, config):
   return rasters.sha256(path)
 
 
-def _group(paths, counts):
-  """Groups of tiles with about `RECORDS_PER_SHARD` records each."""
-  num_groups = -(-sum(counts) // RECORDS_PER_SHARD)
+def _group(paths, counts, per_shard):
+  """Groups of `records.Part`s, in order, with about `per_shard` records each.
+
+  Tiles stay whole unless they hold more than that.
+  """
+  num_groups = -(-sum(counts) // per_shard)
   groups = collections.defaultdict(list)
   before = 0
   for path, count in zip(paths, counts, strict=True):
-    if count:
-      groups[before * num_groups // sum(counts)].append(path)
+    if not count:
+      continue
+    num_parts = -(-count // per_shard)
+    ends = [count * i // num_parts for i in range(num_parts + 1)]
+    for start, stop in itertools.pairwise(ends):
+      group = (before + start) * num_groups // sum(counts)
+      groups[group].append(records.Part(path, start, stop))
     before += count
   return list(groups.values())
