@@ -7,6 +7,7 @@ Records are written to ArrayRecord shards without TensorFlow, and read by
 import collections
 import csv
 import functools
+import itertools
 import math
 import pathlib
 
@@ -14,21 +15,20 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import leaks, rasters, records, splits
+from data_prep import kept_shards, leaks, rasters, records, splits
 from geojax import files
 
 # Lists the records of a data set, in its folder.
 SPLITS_FILE = "splits.csv"
 
-# What a shard takes on disk, about: large enough to be few files in a bucket.
-SHARD_BYTES = 200e6
-# Of the bytes of a record in memory, what it takes on disk: 0.5 for the sample,
-# 0.6 for Sentinel-2.
-_STORED_SHARE = 0.6
-# A shard is one task of a process. Small data sets are cut finer, into shards
-# of so many records, but into no more than so many of them for that.
-RECORDS_PER_SHARD = 4096
-_SHARDS_FOR_PROCESSES = 16
+# About the size of a shard on disk: few enough for a bucket to list, small
+# enough to be one task of a process.
+SHARD_BYTES = 200_000_000
+# Compressed records of Sentinel-2 take so much of their raw bytes.
+_COMPRESSED = 0.66
+# Smaller data sets are cut into up to so many shards of so many records, for
+# the processes of a build.
+_PROCESSES, _RECORDS_PER_PROCESS = 16, 4096
 
 
 class EmptySplitError(Exception):
@@ -71,7 +71,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       executor_map: `map`, or one of `task_maps`.
       strict: Whether the first tile that cannot be used ends the build.
       errors: `tiles.TileError`s of tiles that could not be made.
-      shard_dir: Folder of `records.write_shard_once`, so that a build that was
+      shard_dir: Folder of `kept_shards.write_shard`, so that a build that was
         killed can be resumed; or None.
       asked: Settings as the user gave them, where the source has completed the
         config; by which the build is recognised.
@@ -105,17 +105,6 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       disable_shuffling=True,
     )
 
-  def _count_shards(self, num_records):
-    """How many shards a split is cut into, at most."""
-    record_bytes = sum(
-      math.prod(feature.shape) * np.dtype(feature.np_dtype).itemsize
-      for feature in self.info.features.values()
-      if np.issubdtype(feature.np_dtype, np.number)
-    )
-    by_bytes = num_records * record_bytes * _STORED_SHARE / SHARD_BYTES
-    for_processes = min(num_records / RECORDS_PER_SHARD, _SHARDS_FOR_PROCESSES)
-    return math.ceil(max(by_bytes, for_processes))
-
   def _shard_iterators_per_split(self, dl_manager):
     raise NotImplementedError("shards are written by records.write_shard")
 
@@ -123,10 +112,13 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     """Writes the shards in parallel; TFDS would write them in sequence."""
     del dl_manager, download_config
     per_tile = self._count_tiles()
+    raw_bytes = records.raw_bytes(self.builder_config)
+    per_shard = max(int(SHARD_BYTES / (_COMPRESSED * raw_bytes)), 1)
     paths, groups, shard_splits, templates = [], [], [], {}
     for split in splits.SPLITS:
-      counted = [counts[split] for counts in per_tile]
-      mine = _group(self._tile_paths, counted, self._count_shards(sum(counted)))
+      counts = [counts[split] for counts in per_tile]
+      per_process = max(sum(counts) // _PROCESSES, _RECORDS_PER_PROCESS)
+      mine = _group(self._tile_paths, counts, min(per_shard, per_process))
       templates[split] = self._get_filename_template(split)
       paths += templates[split].sharded_filepaths(len(mine))
       groups += mine
@@ -136,7 +128,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     write = functools.partial(records.write_shard, **settings)
     if self._shard_dir is not None:
       write = functools.partial(
-        records.write_shard_once, folder=self._shard_dir, **settings
+        kept_shards.write_shard, folder=self._shard_dir, **settings
       )
     reports = []
     num_places = sum(
@@ -298,12 +290,21 @@ def _write_splits(path, reports, shard_splits, config):
   return rasters.sha256(path)
 
 
-def _group(paths, counts, num_groups):
-  """At most so many groups of tiles, with about as many records each."""
+def _group(paths, counts, per_shard):
+  """Groups of `records.Part`s, in order, with about `per_shard` records each.
+
+  Tiles stay whole unless they hold more than that.
+  """
+  num_groups = -(-sum(counts) // per_shard)
   groups = collections.defaultdict(list)
   before = 0
   for path, count in zip(paths, counts, strict=True):
-    if count:
-      groups[before * num_groups // sum(counts)].append(path)
+    if not count:
+      continue
+    num_parts = -(-count // per_shard)
+    ends = [count * i // num_parts for i in range(num_parts + 1)]
+    for start, stop in itertools.pairwise(ends):
+      group = (before + start) * num_groups // sum(counts)
+      groups[group].append(records.Part(path, start, stop))
     before += count
   return list(groups.values())

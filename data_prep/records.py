@@ -7,12 +7,7 @@ The functions are tasks that processes share: they take paths and a
 import collections
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-import pathlib
-import pickle
-import shutil
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -20,7 +15,7 @@ from array_record.python import array_record_module
 
 from data_prep import splits, tiles
 from data_prep.byte_planes import BytePlanes
-from geojax import encodings, files
+from geojax import encodings
 
 # Reason for leaving patches out.
 UNLISTED = "not in the splits file"
@@ -72,6 +67,15 @@ def features(config):
       )
     found[name] = feature
   return tfds.features.FeaturesDict(found)
+
+
+def raw_bytes(config) -> int:
+  """Bytes of the arrays and numbers of a record before compression."""
+  return sum(
+    int(np.prod(feature.shape)) * np.dtype(feature.np_dtype).itemsize
+    for feature in features(config).values()
+    if np.issubdtype(feature.np_dtype, np.number)
+  )
 
 
 def _target_feature(target):
@@ -144,11 +148,26 @@ def _split_of(patches, config):
   return np.array([listed.get(name, splits.DROPPED) for name in ids], np.int8)
 
 
-def cut_patches(tile_path, config, split, errors):
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """Some of a tile's patches of a split, by default all.
+
+  Attributes:
+    path: The tile's file.
+    start: Position of the first one in the order of the tile's records.
+    stop: Position behind the last one; None for the end.
+  """
+
+  path: os.PathLike
+  start: int = 0
+  stop: int | None = None
+
+
+def cut_patches(part, config, split, errors):
   """Cuts a tile's patches of one split, some rows of the tile at a time.
 
   Args:
-    tile_path: The tile's file.
+    part: The `Part` of the tile to cut.
     config: A `configs.GeoTilesConfig`.
     split: One of `splits.SPLITS`.
     errors: List to which the `tiles.TileError`s of images are appended, if the
@@ -161,15 +180,17 @@ def cut_patches(tile_path, config, split, errors):
     tiles.TileError: The tile cannot be used.
   """
   with contextlib.ExitStack() as stack:
-    with tiles.as_tile_error(tile_path):
+    with tiles.as_tile_error(part.path):
       patches = stack.enter_context(
-        config.source.open_patches(tile_path, config)
+        config.source.open_patches(part.path, config)
       )
     (mine,) = np.nonzero(
       _split_of(patches, config) == splits.SPLITS.index(split)
     )
-    for index in patches.read_together(mine):
-      with tiles.as_tile_error(tile_path):
+    # In the order of records, so that parts in sequence are the whole.
+    mine = np.concatenate([mine[:0], *patches.read_together(mine)])
+    for index in patches.read_together(mine[part.start : part.stop]):
+      with tiles.as_tile_error(part.path):
         cut = patches.cut(index)
       yield cut
     errors += patches.errors
@@ -201,12 +222,12 @@ class ShardReport:
   sums: np.ndarray | None = None
 
 
-def write_shard(path, tile_paths, split, config, strict=True):
+def write_shard(path, parts, split, config, strict=True):
   """Writes one shard of records.
 
   Args:
     path: The file to write.
-    tile_paths: The tiles' files.
+    parts: What to write, a list of `Part`s.
     split: One of `splits.SPLITS`.
     config: A `configs.GeoTilesConfig`.
     strict: Whether a tile that cannot be used raises its `tiles.TileError`,
@@ -222,10 +243,10 @@ def write_shard(path, tile_paths, split, config, strict=True):
     report.sums = np.zeros((3, len(config.bands)))
 
   def examples():
-    for tile_path in tile_paths:
+    for part in parts:
       try:
         for columns, left_out in cut_patches(
-          tile_path, config, split, report.errors
+          part, config, split, report.errors
         ):
           report.left_out += left_out
           if not columns:
@@ -269,45 +290,6 @@ def _sums(images):
   pixels = images.reshape(-1, images.shape[-1]).astype(np.float64)
   number = np.full(images.shape[-1], len(pixels))
   return np.stack([number, pixels.sum(axis=0), (pixels**2).sum(axis=0)])
-
-
-def write_shard_once(path, tile_paths, split, config, strict, folder):
-  """`write_shard`, but reuses the shard of a build that was killed.
-
-  Shards are kept in a folder, named after the settings and all files that
-  determine them, each with its size and time.
-  """
-  inputs = [*tile_paths, *config.files.values()]
-  for tile_path in tile_paths:
-    inputs += config.source.files_beside(tile_path)
-  inputs = dict.fromkeys(inputs)
-  stats = {os.fspath(file): os.stat(file) for file in inputs}
-  origin = [
-    config.settings(),
-    # The layouts of a record and of its report, which may differ between
-    # versions.
-    repr(features(config)),
-    [field.name for field in dataclasses.fields(ShardReport)],
-    split,
-    strict,
-    [(name, s.st_size, s.st_mtime_ns) for name, s in stats.items()],
-  ]
-  origin = json.dumps(origin).encode()
-  name = hashlib.blake2b(origin, digest_size=16).hexdigest()
-  shard = pathlib.Path(folder) / name
-  pickled = shard.with_suffix(".report")
-  # The report is written last: a shard that has one is whole.
-  if not (shard.exists() and pickled.exists()):
-    shard.parent.mkdir(parents=True, exist_ok=True)
-    report = write_shard(shard, tile_paths, split, config, strict)
-    with files.atomic(pickled) as temporary:
-      temporary.write_bytes(pickle.dumps(report))
-  try:
-    os.link(shard, path)
-  except OSError:
-    # A file system without links, or another file system.
-    shutil.copyfile(shard, path)
-  return pickle.loads(pickled.read_bytes())
 
 
 def write_records(path, examples, config):

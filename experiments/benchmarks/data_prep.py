@@ -99,7 +99,9 @@ def write_tiles(folder, side):
 
 def write_geojax(path, output):
   """Writes the records of a tile's train places; returns how many."""
-  return records.write_shard(output, [path], "train", CONFIG).num_records
+  return records.write_shard(
+    output, [records.Part(path)], "train", CONFIG
+  ).num_records
 
 
 def write_rasterio(path, output):
@@ -171,7 +173,8 @@ def real_share(folder, directory):
   paths, _ = config.source.cut_tiles(directory / "patches", folder)
   output = directory / "bigearthnet.array_record"
   # Again and again, as a file is filled up to a whole block of 64 KiB.
-  count = records.write_shard(output, 20 * paths, "train", config).num_records
+  parts = 20 * [records.Part(path) for path in paths]
+  count = records.write_shard(output, parts, "train", config).num_records
   raw = count * config.patches.size**2 * len(config.bands) * 2
   return output.stat().st_size / raw
 

@@ -5,8 +5,8 @@
 Both read the same records in a global shuffle, scale and flip them; geojax from
 ArrayRecord shards, PyTorch (extra `[bench]`) from memory-mapped `.npy` files.
 Equal workers: two threads there, two worker processes here. Beside it, what
-core_atto trains, which is what a pipeline has to feed, and what an index of
-10^7 records needs.
+core_atto trains, which is what a pipeline has to feed, what an index of 10^7
+records needs, and how long a data set of 5,000 shards takes to open.
 """
 
 import json
@@ -176,11 +176,30 @@ def index_megabytes(count: int) -> float:
   return after - before
 
 
+def seconds_to_open(dataset, num_shards: int) -> float:
+  """Opens a data set, and a split, whose metadata list so many shards."""
+  here = pathlib.Path(dataset.builder.data_path)
+  with tempfile.TemporaryDirectory() as folder:
+    there = pathlib.Path(folder, "many", "shards", here.name)
+    there.mkdir(parents=True)
+    for name in ("features.json", "metadata.json"):
+      (there / name).write_bytes((here / name).read_bytes())
+    info = json.loads((here / "dataset_info.json").read_text())
+    (train,) = (s for s in info["splits"] if s["name"] == "train")
+    train["shardLengths"] = ["1"] * num_shards
+    (there / "dataset_info.json").write_text(json.dumps(info))
+    start = time.perf_counter()
+    records = dataset_lib.open_dataset(folder, "many/shards").source("train")
+    assert len(records) == num_shards
+    return time.perf_counter() - start
+
+
 def main(argv):
   """Prints a table and, as the last line, the figures as JSON."""
   del argv
   found = {"index_megabytes": index_megabytes(10**7)}
   dataset = dataset_lib.open_dataset(_DATA_DIR.value, _NAME.value)
+  found["open_seconds"] = seconds_to_open(dataset, 5000)
   found["geojax"] = patches_per_second(geojax_batches(dataset), _BATCHES.value)
   try:
     with tempfile.TemporaryDirectory() as folder:
@@ -191,6 +210,7 @@ def main(argv):
     print("PyTorch is not installed (extra [bench])")
   found["training"] = training_speed(dataset)
   print(f"index of 10^7 records         {found['index_megabytes']:12.1f} MB")
+  print(f"5,000 shards are open after   {found['open_seconds']:12.2f} s")
   for name, what in (
     ("geojax", "geojax batches"),
     ("torch", "PyTorch DataLoader"),

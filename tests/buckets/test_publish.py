@@ -26,7 +26,7 @@ def built(smoke, tmp_path_factory):
   output = tmp_path_factory.mktemp("built")
   shutil.copytree(smoke / "tiles", output / "tiles")
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(geo_tiles, "RECORDS_PER_SHARD", 120)
+    patch.setattr(geo_tiles, "SHARD_BYTES", 900_000)
     build.build("earth_smoke", output)
   return output
 

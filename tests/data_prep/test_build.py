@@ -324,15 +324,15 @@ def test_finished_shards_are_not_written_again(
   monkeypatch, capsys, smoke, tiles_only
 ):
   """A build that fails at its last shard, and one after it."""
-  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 100)
+  monkeypatch.setattr(geo_tiles, "SHARD_BYTES", 800_000)
   real, written = records.write_shard, []
 
-  def write_until_full(path, tile_paths, split, *args):
+  def write_until_full(path, parts, split, *args):
     if split == "test" and not written.count("full"):
       written.append("full")
       raise OSError("no space left on device")
     written.append(split)
-    return real(path, tile_paths, split, *args)
+    return real(path, parts, split, *args)
 
   monkeypatch.setattr(records, "write_shard", write_until_full)
   assert "no space left" in smoke_fails(capsys, tiles_only)

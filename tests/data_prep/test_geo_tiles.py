@@ -153,50 +153,39 @@ def test_what_is_slow_is_handed_to_the_given_map(smoke, tmp_path, records):
   assert all(counts[s] == len(records[s]) for s in splits.SPLITS)
 
 
-def test_shards_hold_whole_tiles_and_about_as_many_records():
+def test_shards_hold_whole_tiles_unless_one_is_larger():
   counts = [30, 80, 0, 40, 350, 10, 0, 60, 60]
   paths = [f"tile {i}" for i in range(len(counts))]
-  groups = geo_tiles._group(paths, counts, 7)
-  kept = [path for path, count in zip(paths, counts, strict=True) if count]
-  assert [path for group in groups for path in group] == kept
-  sizes = [sum(counts[int(p[5:])] for p in group) for group in groups]
-  assert all(0 < size < 100 + 350 for size in sizes)
-  assert len(groups) == 4
-
-
-@pytest.mark.parametrize(
-  ("num_records", "num_shards"),
-  [(0, 0), (1, 1), (4097, 2), (30_000, 8), (200_000, 16), (10_000_000, 343)],
-)
-def test_shards_are_cut_by_bytes_and_small_data_sets_finer(
-  tmp_path, num_records, num_shards
-):
-  # 11,424 bytes: an image of 10,240, a map of 1,024, labels and numbers.
-  builder = geo_tiles.GeoTiles(config=CONFIG, data_dir=tmp_path)
-  assert builder._count_shards(num_records) == num_shards
-
-
-def test_a_shard_takes_no_more_than_its_bytes(smoke, tmp_path, monkeypatch):
-  monkeypatch.setattr(geo_tiles, "SHARD_BYTES", 1e6)
-  builder = geo_tiles.GeoTiles(
-    config=CONFIG,
-    data_dir=tmp_path,
-    tile_paths=sorted((smoke / "tiles/earth_smoke").glob("*.tif")),
-  )
-  builder.download_and_prepare()
-  sizes = [
-    path.stat().length
-    for path in builder.data_path.glob("*-train.array_record-*")
+  groups = geo_tiles._group(paths, counts, 100)
+  # All patches in their order, each once.
+  found = [
+    (part.path, position)
+    for group in groups
+    for part in group
+    for position in range(part.start, part.stop)
   ]
-  assert 5 < len(sizes) < 10
-  # A tile is whole in one shard.
-  assert max(sizes) < 1.3e6
+  assert found == [
+    (path, position)
+    for path, count in zip(paths, counts, strict=True)
+    for position in range(count)
+  ]
+  sizes = [sum(p.stop - p.start for p in group) for group in groups]
+  assert len(groups) == -(-sum(counts) // 100)
+  assert all(0 < size < 2 * 100 for size in sizes)
+  parts = [part.path for group in groups for part in group]
+  assert {p: parts.count(p) for p in paths if parts.count(p) != 1} == {
+    "tile 2": 0,
+    "tile 6": 0,
+    "tile 4": 4,
+  }
 
 
-def test_shards_are_written_whole_and_counted(
-  smoke, tmp_path, records, monkeypatch
+@pytest.mark.parametrize("shard_bytes", [1_500_000, 60_000])
+def test_shards_are_cut_by_bytes(
+  smoke, tmp_path, records, monkeypatch, shard_bytes
 ):
-  monkeypatch.setattr(geo_tiles, "RECORDS_PER_SHARD", 300)
+  """In shards of some tiles, and of less than a tile; nothing else changes."""
+  monkeypatch.setattr(geo_tiles, "SHARD_BYTES", shard_bytes)
   builder = geo_tiles.GeoTiles(
     config=CONFIG,
     data_dir=tmp_path,
@@ -204,14 +193,29 @@ def test_shards_are_written_whole_and_counted(
   )
   builder.download_and_prepare()
   infos = builder.info.splits
+  # Images of 10 kB and land cover of 1 kB, compressed.
+  a_record = 0.66 * (32 * 32 * (5 * 2 + 1) + 4 * 36 + 4 * 4)
   for split in splits.SPLITS:
-    assert infos[split].num_shards == -(-len(records[split]) // 300)
-    assert infos[split].num_examples == len(records[split])
+    count = len(records[split])
+    wanted = -(-count // int(shard_bytes / a_record))
+    assert infos[split].num_shards == pytest.approx(wanted, rel=0.1)
+    assert infos[split].num_examples == count
     files = list(builder.data_path.glob(f"*-{split}.array_record-*"))
-    size = sum(os.path.getsize(file) for file in files)
-    assert infos[split].num_bytes == size
-    ids = [r["id"] for r in builder.as_data_source(split)]
-    assert ids == [r["id"] for r in records[split]]
+    sizes = [os.path.getsize(file) for file in files]
+    assert infos[split].num_bytes == sum(sizes)
+    # ArrayRecord pads files to blocks of 64 KiB, two at least.
+    assert max(sizes) < 2 * shard_bytes + 2**17
+    read = list(builder.as_data_source(split))
+    for a, b in zip(read, records[split], strict=True):
+      assert a.keys() == b.keys()
+      assert all(np.array_equal(a[k], b[k], equal_nan=k == "date") for k in a)
+  if shard_bytes < 100_000:
+    ids = {r["id"].split(b"/")[0] for r in records["train"]}
+    assert infos["train"].num_shards > len(ids)
+
+
+def test_a_small_data_set_has_a_shard_a_split(dataset):
+  assert [split.num_shards for split in dataset.info.splits.values()] == [1] * 3
 
 
 def test_a_tile_that_fails_in_every_split_is_told_once(smoke, tmp_path):

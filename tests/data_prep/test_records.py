@@ -14,6 +14,7 @@ import tifffile
 from array_record.python import array_record_data_source
 
 from data_prep import (
+  kept_shards,
   places,
   records,
   sources,
@@ -54,13 +55,14 @@ def test_records_are_the_same_bytes_in_each_process(tmp_path):
   code = (
     "import sys; from data_prep import records, sources;"
     "config = sources.find('earth_smoke');"
-    "records.write_shard(*sys.argv[1:2], sys.argv[2:], 'train', config)"
+    "parts = [records.Part(sys.argv[2])];"
+    "records.write_shard(sys.argv[1], parts, 'train', config)"
   )
   shards = [tmp_path / name for name in "abc"]
   for shard in shards[:2]:
     command = [sys.executable, "-c", code, str(shard), str(tile)]
     subprocess.run(command, check=True, cwd=REPO)
-  records.write_shard(shards[2], [tile], "train", CONFIG)
+  records.write_shard(shards[2], [records.Part(tile)], "train", CONFIG)
   written = {shard.read_bytes() for shard in shards}
   assert len(written) == 1
   assert len(written.pop()) > 2**16
@@ -87,7 +89,9 @@ def test_a_tile_that_cannot_be_used_is_named(tmp_path, kwargs, message):
 def cut_whole(path, config, split):
   """All of a tile's patches of one split; of a tile read in one go."""
   errors = []
-  ((patches, left_out),) = records.cut_patches(path, config, split, errors)
+  ((patches, left_out),) = records.cut_patches(
+    records.Part(path), config, split, errors
+  )
   assert not left_out
   assert not errors
   return patches
@@ -118,7 +122,9 @@ def test_a_tile_is_opened_once_to_count_and_once_to_cut(tmp_path, monkeypatch):
   monkeypatch.setattr(tifffile, "TiffFile", open_file)
   records.count_patches(path, CONFIG)
   assert opened == [path]
-  assert len(list(records.cut_patches(path, CONFIG, "train", []))) > 1
+  assert (
+    len(list(records.cut_patches(records.Part(path), CONFIG, "train", []))) > 1
+  )
   assert opened == [path, path]
 
 
@@ -193,11 +199,16 @@ def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
     source=BesideSource(),
   )
 
-  def write():
+  def write(stop=9):
     output = tmp_path / "output"
     output.unlink(missing_ok=True)
-    report = records.write_shard_once(
-      output, [files["tile"]], "train", config, True, tmp_path / "kept"
+    report = kept_shards.write_shard(
+      output,
+      [records.Part(files["tile"], 0, stop)],
+      "train",
+      config,
+      True,
+      tmp_path / "kept",
     )
     assert (output.read_bytes(), report.num_records) == (b"records", 1)
     return len(written)
@@ -213,6 +224,8 @@ def test_a_finished_shard_is_that_of_its_files(tmp_path, monkeypatch, changed):
   files[changed].write_bytes(b"old")
   os.utime(files[changed], ns=(10**18, 10**18))
   assert write() == 3
+  # Other patches of the same tile.
+  assert write(8) == write(8) == 4
 
 
 def test_labels_changed_after_a_kill_are_the_records(tmp_path):
@@ -227,7 +240,8 @@ def test_labels_changed_after_a_kill_are_the_records(tmp_path):
       (mine,) = patches.split
     split = splits.SPLITS[mine]
     kept = tmp_path / "kept"
-    records.write_shard_once(tmp_path / name, [path], split, config, True, kept)
+    parts = [records.Part(path)]
+    kept_shards.write_shard(tmp_path / name, parts, split, config, True, kept)
     (record,) = array_record_data_source.ArrayRecordDataSource(
       [str(tmp_path / name)]
     )
