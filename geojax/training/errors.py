@@ -21,6 +21,10 @@ class NonFiniteError(TrainingError):
   """A loss, gradient or parameter is not finite."""
 
 
+class OutOfMemoryError(TrainingError):
+  """A device has too little memory for a step."""
+
+
 class CheckpointError(TrainingError):
   """A checkpoint cannot be written or read."""
 

@@ -19,6 +19,7 @@ from geojax.training import (
   deadline,
   interrupt,
   logs,
+  memory,
   pipeline,
   probing,
   restore,
@@ -60,6 +61,7 @@ def train(
     WorkdirBusyError: Another process trains in the workdir.
     CheckpointError: A checkpoint can't be written, or none can be read.
     NonFiniteError: A loss, gradient or parameter is not finite.
+    OutOfMemoryError: A step does not fit into a device's memory.
     Interrupted: SIGTERM came; what was trained is saved.
   """
   dataset = agreement.agree(config, lambda: _open_dataset(config))
@@ -142,6 +144,20 @@ def _train(config, dataset, workdir, progress, stop, opened):
     wandb_run=wandb_run,
   )
   opened.callback(log.close)
+  opened.enter_context(
+    memory.explained(
+      train_step,
+      config,
+      mesh,
+      lambda: (
+        restore.abstract_state(config, task_list, dataset.image_shape, mesh),
+        {
+          name: jax.ShapeDtypeStruct(value.shape, value.dtype)
+          for name, value in train_source[0].items()
+        },
+      ),
+    )
+  )
   trace = opened.enter_context(_Trace(log.trace_folder, config.trace_steps))
   bar = opened.enter_context(
     tqdm.tqdm(

@@ -11,8 +11,9 @@ from geojax import files
 from geojax.training import shard_copies
 from geojax.training.errors import DatasetError
 
-# Of the files that a process may have open, shards take one in so many.
-_SHARE_OF_FILES = 2
+# Of the files that a process may have open, the shards of a split take one in
+# so many: a run reads several splits.
+_SHARE_OF_FILES = 8
 
 
 class Shards:
