@@ -49,8 +49,9 @@ def test_twenty_steps_in_bfloat16_with_remat(tmp_path):
     *("--config.num_steps=20", "--config.log_every=5"),
     *("--config.eval_every=10", "--config.checkpoint_every=10"),
     *("--config.data.batch_size=4", "--config.data.eval_batch_size=4"),
-    # The smallest of the family, and no more centers than places.
+    # A small one of the family, and no more centers than places.
     *("--config.model.size=atto", "--config.mixture.num_centers=3"),
+    *("--config.model.depths=(1,1)", "--config.model.widths=(16,32)"),
     *("--config.model.remat=True", "--config.optimizer.warmup_steps=5"),
   )
   assert done.returncode == 0, (done.stdout, done.stderr)
