@@ -117,7 +117,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     paths, groups, shard_splits, templates = [], [], [], {}
     for split in splits.SPLITS:
       counts = [counts[split] for counts in per_tile]
-      per_process = max(sum(counts) // _PROCESSES, _RECORDS_PER_PROCESS)
+      per_process = max(-(-sum(counts) // _PROCESSES), _RECORDS_PER_PROCESS)
       mine = _group(self._tile_paths, counts, min(per_shard, per_process))
       templates[split] = self._get_filename_template(split)
       paths += templates[split].sharded_filepaths(len(mine))

@@ -121,8 +121,7 @@ def _write_torch(variables, path):
   with tempfile.TemporaryDirectory() as folder:
     local = pathlib.Path(folder, path.name)
     convert.write_state_dict(local, arrays)
-    with files.atomic(path) as temporary:
-      files.copy_to(local, temporary)
+    files.copy_from(local, path)
   return True
 
 

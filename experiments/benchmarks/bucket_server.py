@@ -36,7 +36,8 @@ class Proxy:
     latency_s: Added to each answer.
     faults: How to fail a request: a function from its number, method and path
       to a status such as 503, "drop" (closes the connection), "cut" (closes it
-      in the middle of the answer), or None.
+      in the middle of the answer), "flip" (changes its first bit), or None.
+    headers: Headers of answers that differ from the server's, by name.
     requests: Those that came, a method and a path each.
   """
 
@@ -44,7 +45,7 @@ class Proxy:
     """Args: backend: URL of the server."""
     self._backend = backend
     self.latency_s, self.faults = 0.0, None
-    self.requests = []
+    self.requests, self.headers = [], {}
     self.url = ""
     self._started = threading.Event()
 
@@ -75,7 +76,9 @@ class Proxy:
       allow_redirects=False,
     ) as answer:
       kept = {
-        k: v for k, v in answer.headers.items() if k.lower() not in _HOP_BY_HOP
+        k: self.headers.get(k, v)
+        for k, v in answer.headers.items()
+        if k.lower() not in _HOP_BY_HOP
       }
       # A resumable upload goes on at the address that the server names.
       if "Location" in kept:
@@ -94,6 +97,8 @@ class Proxy:
               request.transport.close()
               break
           else:
+            if fault == "flip":
+              piece, fault = bytes([piece[0] ^ 1]) + piece[1:], None
             await passed.write(piece)
       return passed
 

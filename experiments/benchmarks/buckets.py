@@ -145,9 +145,7 @@ def waits(data: pathlib.Path, name: str) -> str:
 def _copy(data, name, url):
   for path in sorted((data / name).rglob("*")):
     if path.is_file():
-      target = files.path(url) / path.relative_to(data).as_posix()
-      with files.atomic(target) as temporary:
-        files.copy_to(path, temporary)
+      files.copy_from(path, files.path(url) / path.relative_to(data).as_posix())
 
 
 def main():

@@ -20,8 +20,8 @@ def get_config():
   # patches, of few tiles each, is noisy.
   config.data.batch_size = 1024
   config.data.eval_batch_size = 1024
-  # 102 million patches: 150 epochs of 100 tiles (680,000 patches), or 50 of two
-  # million places. The first overfits before its end: stop it by validation.
+  # 102 million patches: 140 epochs of 100 tiles without a cloud, or 50 of two
+  # million places. The first may overfit before its end: validation stops it.
   config.num_steps = 100_000
   config.early_stopping_patience = 20
   config.log_every = 100
@@ -36,7 +36,8 @@ def get_config():
   config.model.patch_size = 2
   # Matrix units compute in bfloat16; parameters and losses stay float32.
   config.model.dtype = "bfloat16"
-  # 64 patches keep 3 GiB for the backward pass: nothing need be computed twice.
+  # 64 patches keep 3 GiB for the backward pass, a fourth of docs/encoders.md's
+  # figure for single pixels: nothing need be computed twice.
   config.model.remat = False
   config.model.dropout = 0.1
 
@@ -49,11 +50,11 @@ def get_config():
   config.augment.crop_pixels = 8
 
   # Centers at train places, each as wide as the distance to its neighbours:
-  # dense where data are, wide where they are not. More than there are tiles
-  # would be empty: 100 tiles take --config.mixture.num_centers=512.
+  # dense where data are, wide where they are not. As they lie at least 50 km
+  # apart, 100 tiles have room for --config.mixture.num_centers=256.
   config.mixture.num_centers = 8192
   config.mixture.spacing_mass = 0.5
-  # A place where no train patch lies costs 9 nats at most.
+  # A place where no train patch lies costs 7 nats at most.
   config.mixture.background = 1e-3
 
   # AdamW as for ConvNeXt, its rate scaled down to this batch.

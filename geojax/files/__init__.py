@@ -161,6 +161,22 @@ def copy_to(source, target: pathlib.Path) -> None:
   buckets.download(source, target)
 
 
+def copy_from(source: pathlib.Path, target) -> None:
+  """Copies a file of this machine to `target`, whole or not at all.
+
+  Args:
+    source: The file.
+    target: The copy, which may be in a bucket, and is replaced.
+  """
+  if is_local(target):
+    with atomic(target) as temporary:
+      shutil.copyfile(source, temporary)
+    return
+  from geojax.files import buckets
+
+  buckets.upload(source, target)
+
+
 def copy_new(source: pathlib.Path, target) -> None:
   """Copies a file of this machine to where none is, whole or not at all.
 
@@ -180,8 +196,7 @@ def copy_new(source: pathlib.Path, target) -> None:
   if target.exists():
     raise FileExistsError(f"{target} exists")
   target.parent.mkdir(parents=True, exist_ok=True)
-  with atomic(target) as temporary:
-    shutil.copyfile(source, temporary)
+  copy_from(source, target)
 
 
 def md5(path: pathlib.Path) -> str:

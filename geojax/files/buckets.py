@@ -20,6 +20,8 @@ from geojax.files.errors import StorageError
 _INSTALL = 'python -m pip install ".[gcs]"'
 # A connection that says nothing for so long is given up, and tried again.
 _SILENT_S = 60
+# How often what arrives with another checksum is asked for.
+_ATTEMPTS, _PIECE_BYTES = 3, 1 << 20
 
 
 def path(url: str):
@@ -81,6 +83,8 @@ def file_system():
 
     async def _get_file(self, rpath, lpath, *args, **kwargs):
       with _explained(rpath):
+        # Its own comparison is by MD5, which composed objects lack.
+        kwargs["consistency"] = "none"
         return await super()._get_file(rpath, lpath, *args, **kwargs)
 
     async def _put_file(self, lpath, rpath, *args, **kwargs):
@@ -95,7 +99,7 @@ def file_system():
       "requests_timeout": aiohttp.ClientTimeout(
         total=None, sock_connect=_SILENT_S, sock_read=_SILENT_S
       ),
-      # Compares checksums of what is read and written.
+      # Compares checksums of what is written; see `download` for the rest.
       "consistency": "md5",
       **fsspec.config.conf.get(protocol, {}),
     }
@@ -200,7 +204,7 @@ def upload(source: pathlib.Path, target, *, replace: bool = True) -> None:
 
 
 def download(source, target: pathlib.Path) -> None:
-  """Copies an object to a local file.
+  """Copies an object to a local file, and compares their checksums.
 
   Args:
     source: Path of the object.
@@ -208,9 +212,25 @@ def download(source, target: pathlib.Path) -> None:
 
   Raises:
     FileNotFoundError: There is no such object.
-    StorageError: It cannot be read.
+    StorageError: It cannot be read, or arrives with other bytes.
   """
-  file_system().get_file(os.fspath(source), os.fspath(target))
+  import google_crc32c
+
+  fs = file_system()
+  expected = fs.info(os.fspath(source))["crc32c"]
+  for _ in range(_ATTEMPTS):
+    fs.get_file(os.fspath(source), os.fspath(target))
+    found = google_crc32c.Checksum()
+    with target.open("rb") as file:
+      # It reads to the end, piece by piece.
+      for _ in found.consume(file, _PIECE_BYTES):
+        pass
+    if base64.b64encode(found.digest()).decode() == expected:
+      return
+  raise StorageError(
+    f"{source}: the checksum of what arrives is not that of the object, after"
+    f" {_ATTEMPTS} attempts; give the same command again"
+  )
 
 
 def move(source, target) -> None:

@@ -82,8 +82,11 @@ def describe(config, dataset) -> dict:
   """
   info = data_info.to_dict(data_info.describe(config.data.name, dataset))
   splits = dataset.builder.info.splits
+  shared = config_lib.flatten(config.to_dict())
+  for key in config_lib.MACHINE_KEYS:
+    del shared[key]
   facts = {
-    "config": config.to_dict(),
+    "config": shared,
     "dataset": {
       **info,
       "version": str(dataset.builder.version),

@@ -30,7 +30,7 @@ class CheckpointError(TrainingError):
 
 
 class WorkdirBusyError(TrainingError):
-  """Another run is training in the workdir."""
+  """Another run is training in the workdir, or it cannot be written."""
 
 
 class Interrupted(Exception):

@@ -92,8 +92,7 @@ class MetricsLog:
       if path.is_dir() or self._published.get(path) == size:
         continue
       target = self._workdir / path.relative_to(self._folder).as_posix()
-      with files.atomic(target) as temporary:
-        temporary.write_bytes(path.read_bytes())
+      files.copy_from(path, target)
       self._published[path] = size
 
   def close(self) -> None:

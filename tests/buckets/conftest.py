@@ -23,6 +23,7 @@ def bucket(_server):
   _server.requests.clear()
   yield _server
   _server.faults, _server.latency_s = None, 0.0
+  _server.headers = {}
 
 
 @pytest.fixture
@@ -38,9 +39,8 @@ def data(_server, smoke):
   url = f"gs://{bucket_server.BUCKET}/data"
   for path in (smoke / "geo_tiles").rglob("*"):
     if path.is_file():
-      target = files.path(url) / path.relative_to(smoke).as_posix()
-      with files.atomic(target) as temporary:
-        temporary.write_bytes(path.read_bytes())
+      name = path.relative_to(smoke).as_posix()
+      files.copy_from(path, files.path(url) / name)
   return url
 
 

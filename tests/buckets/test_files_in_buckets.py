@@ -75,6 +75,36 @@ def test_a_request_that_fails_is_tried_again(url, bucket, no_waiting, kind):
     assert local.read_text() == content
 
 
+@pytest.mark.parametrize("times", [1, 9])
+def test_other_bytes_than_the_objects_are_noticed(url, bucket, times):
+  path, flips = files.path(url) / "a", []
+  files.write_text(path, "x" * 1000)
+
+  def flip(_, method, address):
+    if method != "GET" or "alt=media" not in address or len(flips) >= times:
+      return None
+    flips.append(address)
+    return "flip"
+
+  bucket.faults = flip
+  if times == 1:
+    with files.local(path) as local:
+      assert local.read_text() == "x" * 1000
+    assert len(flips) == 1
+  else:
+    with pytest.raises(StorageError, match="a: the checksum of what arrives"):
+      files.local(path).__enter__()
+
+
+def test_an_object_without_md5_is_read(url, bucket):
+  """As those are that were uploaded in parts and composed."""
+  path = files.path(url) / "a"
+  files.write_text(path, "content")
+  bucket.headers = {"X-Goog-Hash": "crc32c=AAAAAA=="}
+  with files.local(path) as local:
+    assert local.read_text() == "content"
+
+
 @pytest.mark.parametrize(
   ("fault", "words"),
   [

@@ -24,6 +24,7 @@ def _config(data):
   config.log_every = 7
   config.eval_every = 25
   config.checkpoint_every = 20
+  config.trace_steps = (3, 4)
   return config
 
 
@@ -84,6 +85,8 @@ def test_steps_saves_and_logs_equal_those_on_disk(on_disk, in_bucket):
   assert len(child_runs.log(on_disk)) > 8
   found = _objects(in_bucket)
   assert any("tensorboard/events.out" in name for name in found)
+  # The profiler's trace.
+  assert any(name.endswith(".pb") for name in found)
   assert f"{in_bucket}/.lock" not in found
   # Nothing was written to a folder of the bucket's name on this machine.
   assert not pathlib.Path("gs:").exists()

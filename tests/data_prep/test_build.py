@@ -1,6 +1,5 @@
 import concurrent.futures
 import dataclasses
-import functools
 import os
 import pathlib
 import shutil
@@ -31,14 +30,15 @@ VERSION = "geo_tiles/earth_smoke/1.0.0"
 
 
 def start(*args):
+  # Of tests in the background of a shell it would inherit to ignore SIGINT. By
+  # `env`, as a function to call in the child takes a fork, which JAX forbids.
+  command = ("env", "--default-signal=INT", sys.executable)
   return subprocess.Popen(
-    [sys.executable, "-m", "data_prep.build", *args],
+    [*command, "-m", "data_prep.build", *args],
     cwd=REPO,
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
-    # Of tests in the background of a shell it would inherit to ignore it.
-    preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
   )
 
 

@@ -8,6 +8,7 @@ import time
 import process_runs
 import pytest
 
+from geojax import files
 from geojax.training import logs
 
 
@@ -35,6 +36,18 @@ def test_a_process_without_the_data_set_ends_all(smoke, tmp_path):
   for process, (_, err) in zip(started, printed, strict=True):
     assert process.returncode == 1, err
     assert "(process 1): DatasetError: config.data.name" in err
+
+
+def test_a_workdir_that_is_in_use_ends_all(smoke, tmp_path):
+  with (
+    files.lock(tmp_path / "run/.lock"),
+    process_runs.start(smoke, tmp_path / "run", [()] * 2) as started,
+  ):
+    printed = [process.communicate(timeout=120) for process in started]
+  for process, (_, err) in zip(started, printed, strict=True):
+    assert process.returncode == 1, err
+    assert f"process {os.getpid()} trains in {tmp_path / 'run'}" in err
+    assert "Traceback" not in err
 
 
 def _wait_for_step(workdir, step, started):

@@ -65,13 +65,15 @@ def server(good, monkeypatch):
 def connections_to(server):
   """The sockets, not yet closed, by which this process asked the server."""
   sockets = (x for x in gc.get_objects() if isinstance(x, socket.socket))
-  return [
-    s
-    for s in sockets
-    if s.fileno() != -1
-    and s is not server.socket
-    and s.getsockname() != server.server_address
-  ]
+  return [s for s in sockets if peer_of(s) == server.server_address]
+
+
+def peer_of(connection):
+  try:
+    return connection.getpeername()
+  except OSError:
+    # It is closed, or listens.
+    return None
 
 
 def ok(body):

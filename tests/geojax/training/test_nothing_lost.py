@@ -156,6 +156,12 @@ def test_a_second_run_in_a_workdir_is_refused(small_config, tmp_path):
     pass
 
 
+def test_a_workdir_that_cannot_be_written_is_named(small_config, tmp_path):
+  (tmp_path / "file").write_text("")
+  with pytest.raises(WorkdirBusyError, match="file/run cannot be written: Not"):
+    loop.train(small_config, tmp_path / "file/run", progress=False)
+
+
 @pytest.fixture
 def one_bad_record(monkeypatch):
   """Makes the climate of one train record overflow; returns its number."""
