@@ -96,8 +96,9 @@ def _origin(dataset, split, positions):
 def _read(path, origin):
   """The sample that was kept, or None if there is none of this origin."""
   try:
-    with files.local(path) as local:
-      found = dict(np.load(local))
+    # Opened here: NumPy leaves open a file that isn't whole.
+    with files.local(path) as local, open(local, "rb") as file:
+      found = dict(np.load(file))
   except (OSError, ValueError, EOFError, zipfile.BadZipFile):
     return None
   return found if found.pop("origin", None) == origin else None

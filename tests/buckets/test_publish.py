@@ -1,12 +1,10 @@
 """`data_prep.build --publish`: whole data sets in a bucket, or none."""
 
 import os
-import pathlib
 import shutil
 import signal
-import subprocess
-import sys
 
+import build_runs
 import pytest
 
 from data_prep import build, geo_tiles, publish, sources
@@ -15,7 +13,6 @@ from geojax import files
 from geojax.training import dataset as dataset_lib
 from geojax.training.errors import DatasetError
 
-REPO = pathlib.Path(__file__).parents[2]
 NAME = "geo_tiles/earth_smoke"
 LAST = "dataset_info.json"
 
@@ -36,17 +33,8 @@ def folder(built):
   return built / NAME / "1.0.0"
 
 
-def start(output, target, **kwargs):
-  arguments = ["--config=earth_smoke", "--num_workers=0"]
-  arguments += [f"--output={output}", f"--publish={target}"]
-  return subprocess.Popen(
-    [sys.executable, "-m", "data_prep.build", *arguments],
-    cwd=REPO,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    **kwargs,
-  )
+def start(output, target):
+  return build_runs.start(*build_runs.smoke_to(output), f"--publish={target}")
 
 
 def run(output, target):

@@ -1,5 +1,7 @@
 """What tests of more than one file take patches from."""
 
+import shutil
+
 import pytest
 import sentinel2_samples
 
@@ -21,3 +23,10 @@ def cell():
       plane, 454436.35555845656, 486897.8391013466, size, 32620
     )
   return row
+
+
+@pytest.fixture
+def tiles_only(smoke, tmp_path):
+  """An output whose tiles are cut, so that a build soon writes records."""
+  shutil.copytree(smoke / "tiles", tmp_path / "tiles")
+  return tmp_path

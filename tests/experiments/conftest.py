@@ -1,5 +1,7 @@
 """Runs that several tests of commands begin with."""
 
+import launch_stubs
+import predicted_tiles
 import pytest
 import small_runs
 
@@ -14,3 +16,16 @@ def encoder(smoke, tmp_path_factory):
   config.num_steps = config.eval_every = config.checkpoint_every = 2
   loop.train(config, workdir, progress=False)
   return workdir
+
+
+@pytest.fixture(scope="module")
+def sentinel2(tmp_path_factory):
+  """The predictor of an untrained run for Sentinel-2."""
+  folder = tmp_path_factory.mktemp("run")
+  return predicted_tiles.make_run(folder, "sentinel2")
+
+
+@pytest.fixture
+def stubs(tmp_path):
+  """Stubs of commands, in a folder of their own."""
+  return launch_stubs.Stubs(tmp_path)

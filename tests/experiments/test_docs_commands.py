@@ -56,7 +56,7 @@ RUN_BY = {
     "test_each_split_has_a_report_of_its_own",
   ),
   "experiments/predict.py": (
-    "tests/experiments/test_predict_command.py",
+    "tests/experiments/test_predict_errors.py",
     "test_the_command_ends_with_3_where_a_tile_was_bad",
   ),
   "experiments/transfer.py": (

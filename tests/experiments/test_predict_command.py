@@ -2,78 +2,18 @@
 
 import dataclasses
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import geopandas
 import numpy as np
 import pytest
 import shapely
 import tensorflow_datasets as tfds
-import tiny_encoder
+from predicted_tiles import BEFORE, make_run, run_command, write_tile
 
-from data_prep import build, geo_tiles, grids, products, tile_writer, tiles
-from experiments import tile_files, tile_predictions
-from experiments.benchmarks import predict as benchmark
+from data_prep import build, grids, products, tiles
+from experiments import tile_predictions
 from geojax import cell_regions, climate, predict
-from geojax.training import calibrations, data_info
-from geojax.training import config as config_lib
-from geojax.training.errors import ConfigError
-
-_ROOT = pathlib.Path(__file__).parents[2]
-AFTER = "S2B_MSIL2A_20220705T101411_N0400_R022_T33UXP_20220706T120000"
-BEFORE = "S2A_MSIL2A_20200110T101411_N0213_R022_T36SWD_20200110T120000"
-GRID = grids.Grid(300, 400, 600000.0, 5500020.0, 10.0, 10.0, 32633)
-
-
-def small_config(coords="mvmf"):
-  config = config_lib.default_config()
-  tiny_encoder.use(config)
-  config.mixture.num_centers = 64
-  config.loss.coords = coords
-  return config
-
-
-def make_run(folder, name, coords="mvmf"):
-  data = benchmark.describe_tiles(name)
-  benchmark.write_untrained_run(folder, small_config(coords), data)
-  return predict.load(folder)
-
-
-def make_pixels(seed=0):
-  pixels = np.random.default_rng(seed).integers(1, 9000, (11, 300, 400))
-  pixels[0] = 4
-  # One of six patches is clouded.
-  pixels[0, :128, 128:256] = 9
-  return pixels.astype(np.uint16)
-
-
-def write_tile(folder, name=AFTER, pixels=None, grid=GRID):
-  folder.mkdir(exist_ok=True)
-  path = folder / f"{name}_s2.tif"
-  tile_writer.write_planes(
-    path,
-    make_pixels() if pixels is None else pixels,
-    bands=products.BANDS_11,
-    grid=grid,
-    dtype="uint16",
-    date=None,
-  )
-  return path
-
-
-def run_command(predictor, inputs, output, stride=None, **combine):
-  combine = {"how": "mean", "num_independent": 1.0, **combine}
-  return tile_files.predict_tiles(
-    predictor, inputs, output, stride=stride, **combine
-  )
-
-
-@pytest.fixture(scope="module")
-def sentinel2(tmp_path_factory):
-  return make_run(tmp_path_factory.mktemp("run"), "sentinel2")
+from geojax.training import calibrations
 
 
 @pytest.fixture(scope="module")
@@ -256,62 +196,6 @@ def test_a_regression_has_places_without_regions(smoke, tmp_path):
   assert (folder / "prediction.png").stat().st_size > 10_000
 
 
-def test_bad_tiles_are_reported_and_stop_no_other(sentinel2, tmp_path):
-  good = write_tile(tmp_path / "in")
-  clouded = make_pixels()
-  clouded[0] = 9
-  bad = {
-    write_tile(tmp_path / "in", BEFORE, clouded): "no clear patch (6 cloud)",
-    tmp_path / "missing_s2.tif": "no such file",
-    write_tile(
-      tmp_path / "in", "nothing"
-    ): "not the name of a Sentinel-2 product",
-    write_tile(tmp_path / "twice"): "another tile's",
-  }
-  truncated = tmp_path / "in" / f"{AFTER[:-1]}1_s2.tif"
-  truncated.write_bytes(good.read_bytes()[:5000])
-  bad[truncated] = ""
-  written, errors = run_command(
-    sentinel2, [*list(bad)[:2], good, *list(bad)[2:]], tmp_path / "out"
-  )
-  assert [folder.name for folder in written] == [f"{AFTER}_s2"]
-  for error, (path, reason) in zip(errors, bad.items(), strict=True):
-    assert str(path) in str(error)
-    assert reason in str(error)
-
-
-def test_the_command_ends_with_3_where_a_tile_was_bad(smoke, tmp_path):
-  make_run(tmp_path / "run", "earth_smoke")
-  good = next((smoke / "tiles/earth_smoke").glob("*.tif"))
-
-  def run(*inputs, workdir=tmp_path / "run"):
-    return subprocess.run(
-      [
-        *(sys.executable, "experiments/predict.py", f"--workdir={workdir}"),
-        *(*inputs, f"--output={tmp_path / 'out'}"),
-      ],
-      cwd=_ROOT,
-      env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""},
-      capture_output=True,
-      text=True,
-      check=False,
-    )
-
-  done = run(good, "/nowhere.tif")
-  assert done.returncode == 3, done.stderr
-  assert "/nowhere.tif: no such file" in done.stderr
-  assert good.stem in done.stdout
-  files = {path.name for path in (tmp_path / "out" / good.stem).iterdir()}
-  assert files == {
-    *("prediction.json", "prediction.png"),
-    *("credible_regions.geojson", "climate_zones.tif"),
-  }
-  done = run(good, workdir=tmp_path)
-  assert done.returncode == 1
-  assert "no workdir of a run" in done.stderr
-  assert "Traceback" not in done.stderr
-
-
 @pytest.mark.shared_data
 def test_a_real_scene(sentinel2, shared_data, tmp_path):
   """One of its quarters is clouded by 30 %, the others by 9 % or less."""
@@ -335,29 +219,3 @@ def test_a_real_scene(sentinel2, shared_data, tmp_path):
   np.testing.assert_allclose(
     [truth["lat"], truth["lon"]], [36.14, 33.52], atol=0.03
   )
-
-
-def test_a_run_whose_patches_come_from_no_tiles_is_refused(tmp_path):
-  predictor = make_run(tmp_path / "run", "sentinel2")
-  for name, message in (
-    ("geo_tiles/arrays", "are not cut from tiles"),
-    ("mine/own", "no source of the data set mine/own is known"),
-  ):
-    predictor.data = dataclasses.replace(predictor.data, name=name)
-    with pytest.raises(ConfigError, match=message):
-      run_command(predictor, [], tmp_path)
-  predictor.data = dataclasses.replace(
-    predictor.data, name="geo_tiles/sentinel2", settings={"colour": 1}
-  )
-  with pytest.raises(ConfigError, match="another version"):
-    run_command(predictor, [], tmp_path)
-
-
-def test_the_description_of_unbuilt_tiles_is_that_of_records(smoke):
-  folder = smoke / "geo_tiles/earth_smoke/1.0.0"
-  metadata = json.loads((folder / "metadata.json").read_text())
-  info = benchmark.describe_tiles("earth_smoke")
-  assert info.settings == metadata["settings"]
-  assert [list(pair) for pair in info.scale] == metadata["scale"]
-  assert isinstance(info, data_info.DataInfo)
-  assert geo_tiles.GeoTiles.name in info.name

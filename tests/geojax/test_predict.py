@@ -4,10 +4,10 @@ import json
 import shutil
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import small_runs
+from prediction_samples import make_prediction
 
 from geojax import cell_regions, encodings, losses, mixture, predict, sphere
 from geojax.training import (
@@ -214,21 +214,6 @@ def test_a_run_does_not_go_on_with_records_of_another_scale(
     loop.train(small_config(smoke), other, progress=False)
 
 
-def make_prediction(num_patches=5, sea=0.0, seed=0):
-  rng = np.random.default_rng(seed)
-  climate = rng.dirichlet(np.ones(30), num_patches) * (1 - sea)
-  return predict.Prediction(
-    {
-      "place": sphere.latlon_to_unit(*rng.uniform(-60, 60, (2, num_patches))),
-      "climate_probs": np.insert(climate, 0, sea, axis=1),
-      "date_mean": rng.uniform(-0.5, 0.5, (num_patches, 2)),
-      "logits": rng.normal(size=(num_patches, 16)).astype(np.float32),
-    },
-    mu=np.float32(sphere.fibonacci_lattice(16)),
-    log_kappa=np.full(16, 2.0, np.float32),
-  )
-
-
 def test_the_mean_is_that_of_the_densities(predictor, trained):
   patches = predictor.predict(patches_of(trained["mvmf"][1], 7))
   tile = predictor.combine(predict.sum_up(patches))
@@ -269,26 +254,11 @@ def test_a_tile_of_one_patch_is_that_patch(trained, how):
       )
 
 
-def test_sums_add():
-  whole = make_prediction(6)
-  parts = [
-    predict.sum_up(
-      predict.Prediction(
-        {name: rows[part] for name, rows in whole.columns.items()},
-        mu=whole.mu,
-        log_kappa=whole.log_kappa,
-      )
-    )
-    for part in (slice(0, 2), slice(2, 6))
-  ]
-  expected, found = predict.sum_up(whole), parts[0] + parts[1]
-  assert (found.count, found.land) == (6, pytest.approx(expected.land))
-  for name, value in expected.columns.items():
-    np.testing.assert_allclose(found.columns[name], value)
-
-
 def test_open_sea_says_neither_where_nor_when(predictor):
-  land, sea = make_prediction(5), make_prediction(5, sea=1.0, seed=1)
+  land, sea = (
+    make_prediction(5),
+    make_prediction(5, sea=1.0, seed=1),
+  )
   alone = predictor.combine(predict.sum_up(land))
   both = predictor.combine(predict.sum_up(land) + predict.sum_up(sea))
   np.testing.assert_allclose(both.place, alone.place, atol=1e-3)
@@ -304,39 +274,6 @@ def test_combine_refuses_what_it_does_not_know(predictor):
     predictor.combine(sums, how="median")
   with pytest.raises(ValueError, match="num_independent"):
     predictor.combine(sums, how="product", num_independent=0)
-
-
-@pytest.mark.parametrize("kappa", [0.0, 0.5, 3.0, 40.0])
-def test_the_day_of_a_known_spread(kappa):
-  rng = np.random.default_rng(0)
-  angle = 2 * np.pi * 350 / 365 + rng.vonmises(0, kappa, 400_000)
-  mean = np.array([[np.sin(angle).mean(), np.cos(angle).mean()]])
-  found = predict.Prediction({"date_mean": mean})
-  if kappa:
-    np.testing.assert_allclose(found.day, [350], atol=1)
-  away = np.abs((angle * 365 / (2 * np.pi) - 350 + 182.5) % 365 - 182.5)
-  np.testing.assert_allclose(
-    found.day_spread((0.5, 0.9)), [np.quantile(away, (0.5, 0.9))], rtol=0.01
-  )
-
-
-def test_the_day_of_one_who_is_sure_is_a_day():
-  # Outputs may leave the circle.
-  found = predict.Prediction({"date_mean": np.array([[0.0, 1.2]])})
-  assert found.day_spread((0.95,))[0, 0] < 1
-
-
-def test_areas_are_those_of_the_map():
-  found = make_prediction()
-  levels = (0.5, 0.9)
-  areas = found.credible_area_km2(levels, num_cells=2000)
-  maps = found.probability_map(2000)
-  np.testing.assert_allclose(maps.sum(axis=1), 1, rtol=1e-4)
-  np.testing.assert_allclose(
-    areas,
-    cell_regions.credible_area_km2(jnp.asarray(maps), levels),
-    rtol=1e-4,
-  )
 
 
 def test_a_run_of_one_task_predicts_it_alone(smoke, tmp_path):

@@ -4,61 +4,36 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from probe_samples import SHAPES, accuracy, classes, make_features, one_hot
 from scipy import special
-from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.multiclass import OneVsRestClassifier
+from sklearn.linear_model import Ridge, RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.preprocessing import StandardScaler
 
 from geojax.evaluation import probes
 
-SHAPES = pytest.mark.parametrize(
-  ("rows", "features"), [(300, 20), (40, 120)], ids=["tall", "wide"]
-)
-
-
-def _one_hot(y, num_classes=None):
-  return np.eye(num_classes or y.max() + 1)[y]
-
-
-def _features(rng, rows, features):
-  """Correlated features with offsets and units of their own, float32."""
-  x = rng.normal(size=(rows, features)) @ rng.normal(size=(features, features))
-  units = np.logspace(-2, 2, features)
-  return ((x + 5 * rng.normal(size=features)) * units).astype(np.float32)
-
-
-def _classes(rng, rows, features, num_classes=4):
-  """Twice as many rows as asked for: the rest to predict; labels are noisy."""
-  x = _features(rng, 2 * rows, features)
-  slopes = rng.normal(size=(features, num_classes)) / features**0.5
-  logits = 2 * StandardScaler().fit_transform(x) @ slopes
-  y = np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
-  return x[:rows], y[:rows], x[rows:], y[rows:]
-
-
-def _accuracy(y):
-  return lambda outputs: np.mean(outputs.argmax(axis=1) == y)
-
 
 @pytest.mark.parametrize("k", [1, 4, 20])
 def test_knn_predicts_what_scikit_learn_does(k, monkeypatch):
   monkeypatch.setattr(probes, "_BLOCK_ROWS", 64)
-  x, y, new_x, new_y = _classes(np.random.default_rng(0), 300, 20)
+  x, y, new_x, new_y = classes(np.random.default_rng(0), 300, 20)
   expected = KNeighborsClassifier(k, metric="cosine").fit(x, y)
-  votes = probes.knn(x, _one_hot(y), new_x, k=k)
+  votes = probes.knn(x, one_hot(y), new_x, k=k)
   np.testing.assert_array_equal(votes.argmax(axis=1), expected.predict(new_x))
   np.testing.assert_allclose(votes, expected.predict_proba(new_x), atol=1e-6)
   assert votes.dtype == np.float32
   # Four votes of four classes often tie.
   ties = (votes == votes.max(axis=1, keepdims=True)).sum(axis=1) > 1
   assert ties.any() == (k > 1)
-  assert _accuracy(new_y)(votes) < 1
+  assert accuracy(new_y)(votes) < 1
 
 
 def test_knn_averages_values_and_labels():
   rng = np.random.default_rng(1)
-  x, new_x = _features(rng, 200, 8), _features(rng, 50, 8)
+  x, new_x = (
+    make_features(rng, 200, 8),
+    make_features(rng, 50, 8),
+  )
   values = np.stack([2000 + rng.normal(size=200), rng.random(200) < 0.3], 1)
   expected = KNeighborsRegressor(7, metric="cosine").fit(x, values)
   found = probes.knn(x, values, new_x, k=7)
@@ -67,8 +42,8 @@ def test_knn_averages_values_and_labels():
 
 def test_knn_of_few_rows_and_of_zeros():
   rng = np.random.default_rng(2)
-  x, values = _features(rng, 3, 5), rng.normal(size=(3, 2))
-  found = probes.knn(x, values, _features(rng, 4, 5), k=5)
+  x, values = make_features(rng, 3, 5), rng.normal(size=(3, 2))
+  found = probes.knn(x, values, make_features(rng, 4, 5), k=5)
   np.testing.assert_allclose(found, np.tile(values.mean(0), (4, 1)), rtol=1e-6)
   # The similarity of a row of zeros is 0, above that of an opposite row.
   x = np.array([[1.0, 0.0], [0.0, 0.0]])
@@ -89,9 +64,9 @@ def test_knn_never_holds_all_similarities(monkeypatch):
 @SHAPES
 @pytest.mark.parametrize("penalty", [0.01, 10.0, 1e4])
 def test_ridge_is_that_of_scikit_learn(rows, features, penalty):
-  x, y, new_x, _ = _classes(np.random.default_rng(4), rows, features)
+  x, y, new_x, _ = classes(np.random.default_rng(4), rows, features)
   x[:, 3] = new_x[:, 3] = 0.1  # a column without variance
-  targets = np.concatenate([_one_hot(y), x[:, :1] ** 2 + 2000], axis=1)
+  targets = np.concatenate([one_hot(y), x[:, :1] ** 2 + 2000], axis=1)
   scaler = StandardScaler().fit(x.astype(np.float64))
   z, new_z = (scaler.transform(a.astype(np.float64)) for a in (x, new_x))
   expected = Ridge(penalty).fit(z, targets)
@@ -115,7 +90,7 @@ def test_ridge_without_validation_minimises_the_leave_one_out_error(
 ):
   rng = np.random.default_rng(5)
   rows = min(rows, 50)
-  x = _features(rng, rows, features)
+  x = make_features(rng, rows, features)
   z = StandardScaler().fit_transform(x.astype(np.float64))
   targets = z @ rng.normal(size=(features, 2)) + 4 * rng.normal(size=(rows, 2))
   penalties = np.logspace(-1, 4, 6)
@@ -150,8 +125,8 @@ def test_ridge_of_one_row_is_its_target():
 
 @SHAPES
 def test_ridge_takes_the_penalty_of_the_highest_score(rows, features):
-  x, y, new_x, _ = _classes(np.random.default_rng(6), rows, features)
-  targets = _one_hot(y)
+  x, y, new_x, _ = classes(np.random.default_rng(6), rows, features)
+  targets = one_hot(y)
   penalties = [100.0, 0.1, 1.0, 1e4]
   outputs = {
     p: probes.ridge(x, targets, penalties=[p])(new_x) for p in penalties
@@ -171,8 +146,8 @@ def test_ridge_takes_the_penalty_of_the_highest_score(rows, features):
 
 
 def test_ties_go_to_the_simplest_fit_and_nan_loses():
-  x, y, new_x, new_y = _classes(np.random.default_rng(7), 60, 5)
-  targets, new_targets = _one_hot(y), _one_hot(new_y)
+  x, y, new_x, new_y = classes(np.random.default_rng(7), 60, 5)
+  targets, new_targets = one_hot(y), one_hot(new_y)
   same = {"choose": lambda outputs: 0.5}
   found = probes.ridge(x, targets, new_x, penalties=[1, 9, 4], **same)
   assert found.regularization == 9
@@ -188,101 +163,9 @@ def test_ties_go_to_the_simplest_fit_and_nan_loses():
 
 
 @SHAPES
-@pytest.mark.parametrize("c", [1e-3, 0.1, 10.0])
-def test_logistic_is_that_of_scikit_learn(rows, features, c):
-  x, y, new_x, new_y = _classes(np.random.default_rng(8), rows, features)
-  x[:, 3] = new_x[:, 3] = 0.1
-  scaler = StandardScaler().fit(x.astype(np.float64))
-  new_z = scaler.transform(new_x.astype(np.float64))
-  expected = LogisticRegression(C=c, tol=1e-6, max_iter=10_000)
-  expected.fit(scaler.transform(x.astype(np.float64)), y)
-  found = probes.logistic(x, _one_hot(y), c_values=[c])
-  p = special.softmax(found(new_x), axis=1)
-  np.testing.assert_allclose(p, expected.predict_proba(new_z), atol=1e-2)
-  accuracy = _accuracy(new_y)(p)
-  assert abs(accuracy - expected.score(new_z, new_y)) <= 0.005
-  assert found.regularization == c
-
-
-@pytest.mark.parametrize("c", [0.01, 1.0])
-def test_labels_are_one_logistic_regression_each(c):
-  rng = np.random.default_rng(9)
-  x, new_x = np.split(_features(rng, 600, 20), 2)
-  scaler = StandardScaler().fit(x)
-  z = scaler.transform(x)
-  labels = z @ rng.normal(size=(20, 5)) / 4 + rng.logistic(size=(300, 5)) > 1
-  expected = OneVsRestClassifier(
-    LogisticRegression(C=c, tol=1e-6, max_iter=10_000)
-  ).fit(z, labels)
-  found = probes.logistic(x, labels, c_values=[c], multi_label=True)
-  np.testing.assert_allclose(
-    special.expit(found(new_x)),
-    expected.predict_proba(scaler.transform(new_x)),
-    atol=3e-3,
-  )
-
-
-def test_two_classes_are_two_outputs_of_half_the_c():
-  rng = np.random.default_rng(10)
-  x, y, new_x, _ = _classes(rng, 200, 6, num_classes=2)
-  scaler = StandardScaler().fit(x)
-  expected = LogisticRegression(C=0.02).fit(scaler.transform(x), y)
-  found = probes.logistic(x, _one_hot(y), c_values=[0.01])
-  np.testing.assert_allclose(
-    special.softmax(found(new_x), axis=1),
-    expected.predict_proba(scaler.transform(new_x)),
-    atol=3e-3,
-  )
-
-
-def test_a_path_ends_where_a_single_fit_does():
-  x, y, new_x, new_y = _classes(np.random.default_rng(11), 200, 20)
-  seen = []
-  probes.logistic(
-    x,
-    _one_hot(y),
-    new_x,
-    _one_hot(new_y),
-    choose=lambda outputs: seen.append(outputs) or len(seen),
-    c_values=[1.0, 0.01, 0.1],
-  )
-  for c, logits in zip([0.01, 0.1, 1.0], seen, strict=True):
-    alone = probes.logistic(x, _one_hot(y), c_values=[c])(new_x)
-    np.testing.assert_allclose(
-      special.softmax(logits, axis=1), special.softmax(alone, axis=1), atol=3e-3
-    )
-
-
-@pytest.mark.parametrize("wanted", [0.001, 0.01, 1.0])
-def test_the_c_of_the_highest_score_is_fitted_anew_on_all_rows(wanted):
-  x, y, new_x, new_y = _classes(np.random.default_rng(12), 100, 10)
-  new_x *= 3  # rows that are standardised together have other deviations
-  c_values = [0.001, 0.01, 0.1, 1.0]
-  seen = []
-
-  def choose(outputs):
-    seen.append(outputs)
-    return float(c_values[len(seen) - 1] == wanted)
-
-  rows = x, _one_hot(y), new_x, _one_hot(new_y)
-  found = probes.logistic(*rows, choose=choose, c_values=c_values)
-  assert found.regularization == wanted
-  both = np.concatenate([x, new_x]), _one_hot(np.concatenate([y, new_y]))
-  expected = probes.logistic(*both, c_values=[wanted])
-  np.testing.assert_allclose(found(x), expected(x), atol=1e-5)
-  alone = probes.logistic(x, _one_hot(y), c_values=[wanted])
-  assert np.abs(found(x) - alone(x)).max() > 0.1
-  # Without the refit, the fit that was scored is returned.
-  seen.clear()
-  found = probes.logistic(*rows, choose=choose, c_values=c_values, refit=False)
-  assert found.regularization == wanted
-  np.testing.assert_array_equal(found(new_x), seen[c_values.index(wanted)])
-
-
-@SHAPES
 def test_absent_classes_are_not_predicted(rows, features):
-  x, y, new_x, _ = _classes(np.random.default_rng(13), rows, features, 3)
-  targets = _one_hot(y, 3)
+  x, y, new_x, _ = classes(np.random.default_rng(13), rows, features, 3)
+  targets = one_hot(y, 3)
   more = np.insert(targets, [0, 2], 0, axis=1)  # classes 0 and 3 are absent
   present = [1, 2, 4]
   votes = probes.knn(x, more, new_x, k=5)
@@ -302,7 +185,7 @@ def test_absent_classes_are_not_predicted(rows, features):
 
 
 def test_labels_of_no_row_or_of_all_rows():
-  x, y, new_x, _ = _classes(np.random.default_rng(14), 60, 5, 2)
+  x, y, new_x, _ = classes(np.random.default_rng(14), 60, 5, 2)
   labels = np.stack([np.zeros(60), np.ones(60), y], axis=1)
   fit = probes.logistic(x, labels, c_values=[1.0], multi_label=True)
   p = special.expit(fit(new_x))
@@ -313,14 +196,14 @@ def test_labels_of_no_row_or_of_all_rows():
 
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e4])
 def test_constant_columns_do_not_count(value):
-  x, y, new_x, _ = _classes(np.random.default_rng(15), 100, 6)
+  x, y, new_x, _ = classes(np.random.default_rng(15), 100, 6)
   column = np.full((100, 1), value)
   assert (column.mean(axis=0) == value) == (value != 0.1)  # rounding
   more = np.concatenate([x, column], axis=1)
   other = np.insert(new_x, 6, 7.0, axis=1)
   for fit in (
-    lambda a: probes.ridge(a, _one_hot(y), penalties=[1.0]),
-    lambda a: probes.logistic(a, _one_hot(y), c_values=[0.01]),
+    lambda a: probes.ridge(a, one_hot(y), penalties=[1.0]),
+    lambda a: probes.logistic(a, one_hot(y), c_values=[0.01]),
   ):
     found = fit(more)
     np.testing.assert_array_equal(found.kernel[6], 0)
@@ -329,11 +212,11 @@ def test_constant_columns_do_not_count(value):
 
 def test_units_of_features_do_not_matter():
   rng = np.random.default_rng(16)
-  x, y, new_x, _ = _classes(rng, 100, 6)
+  x, y, new_x, _ = classes(rng, 100, 6)
   units, offset = np.logspace(-6, 6, 6), rng.normal(size=6)
   for fit in (
-    lambda a: probes.ridge(a, _one_hot(y), penalties=[1.0]),
-    lambda a: probes.logistic(a, _one_hot(y), c_values=[0.1]),
+    lambda a: probes.ridge(a, one_hot(y), penalties=[1.0]),
+    lambda a: probes.logistic(a, one_hot(y), c_values=[0.1]),
   ):
     scaled = fit((x + offset) * units)((new_x + offset) * units)
     np.testing.assert_allclose(scaled, fit(x)(new_x), atol=1e-4)
@@ -347,7 +230,10 @@ def test_permuted_labels_give_chance():
   accuracies = []
   for labels in (y, rng.permutation(y)):
     train, held, test = np.split(np.arange(1000), [400, 600])
-    targets, choose = _one_hot(labels), _accuracy(labels[held])
+    targets, choose = (
+      one_hot(labels),
+      accuracy(labels[held]),
+    )
     answers = [
       probes.knn(x[train], targets[train], x[test], k=5),
       probes.ridge(x[train], targets[train], x[held], choose=choose)(x[test]),
@@ -355,18 +241,11 @@ def test_permuted_labels_give_chance():
         x[train], targets[train], x[held], targets[held], choose=choose
       )(x[test]),
     ]
-    accuracies.append([_accuracy(labels[test])(a) for a in answers])
+    accuracies.append([accuracy(labels[test])(a) for a in answers])
   real, permuted = np.array(accuracies)
   # Four standard errors of a share of 400 rows; the largest class has 0.24.
   assert (real > 0.6).all()
   assert (permuted < 0.24 + 4 * (0.24 * 0.76 / 400) ** 0.5).all()
-
-
-def test_a_fit_that_does_not_converge_warns(monkeypatch):
-  monkeypatch.setitem(probes._L_BFGS, "maxiter", 1)
-  x, y, _, _ = _classes(np.random.default_rng(18), 100, 6)
-  with pytest.warns(UserWarning, match=r"no convergence at C = 10"):
-    probes.logistic(x, _one_hot(y), c_values=[10.0])
 
 
 def _score(outputs):
