@@ -8,17 +8,18 @@ import sys
 import tempfile
 
 from geojax.training import config as config_lib
-from geojax.training import logs
+from geojax.training import logs, progress
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SCRIPT = ROOT / "tests/geojax/training/killed_run.py"
-_TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 def log(workdir):
   """Returns the lines of a run's log, without what depends on the machine."""
   lines = logs.read_metrics(workdir)
-  return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
+  return [
+    {k: v for k, v in x.items() if k not in progress.TIMINGS} for x in lines
+  ]
 
 
 def start(folder, config, when, *arguments, devices=2):

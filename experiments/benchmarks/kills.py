@@ -23,15 +23,13 @@ import jax
 import numpy as np
 from absl import app, flags, logging
 
-from geojax.training import logs
+from geojax.training import logs, progress
 from geojax.training import run as run_lib
 
 _DATA_DIR = flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
 _NAME = flags.DEFINE_string("name", "geo_tiles/earth", "The data set.")
 _KILLS = flags.DEFINE_integer("kills", 30, "Interruptions.", lower_bound=1)
 _SEED = flags.DEFINE_integer("seed", 0, "Of the moments.")
-# Lines of a log that depend on the machine.
-_TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 def start(workdir: pathlib.Path):
@@ -102,7 +100,7 @@ def compare(a: pathlib.Path, b: pathlib.Path) -> list[str]:
   found = []
   for workdir in (a, b):
     lines = [
-      {key: value for key, value in line.items() if key not in _TIMINGS}
+      {key: value for key, value in line.items() if key not in progress.TIMINGS}
       for line in logs.read_metrics(workdir)
     ]
     path = workdir / "eval/test/metrics.json"

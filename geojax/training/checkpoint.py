@@ -270,8 +270,9 @@ class Checkpointer:
     except Exception as error:
       raise CheckpointError(
         f"cannot write a checkpoint to {self._folder}: {_reason(error)}. Older"
-        " checkpoints are unchanged. Free some disk space and run the same"
-        " command again to continue from the newest"
+        " checkpoints are unchanged. Mend the cause, such as a full disk or a"
+        " clock that was set forward during a save, and run the same command"
+        " again to continue from the newest"
       ) from error
 
 

@@ -200,36 +200,38 @@ def _train(config, dataset, workdir, progress, stop, opened):
     if so_far.evaluated < step and (over or step % config.eval_every == 0):
       read()
       name = f"the evaluation at step {step}"
-      metrics = evaluate(
-        state.evaluated, "validation", watched.each_batch(name, stop.noted)
-      )
-      watched.end(name)
-      if metrics is not None:
-        best = so_far.judge(config, best_metric, metrics[best_metric.name])
-        state = state.replace(
-          rate_scale=jax.device_put(
-            np.float32(so_far.rate_scale), state.rate_scale.sharding
-          )
+      with clock.pause("eval_s"):
+        metrics = evaluate(
+          state.evaluated, "validation", watched.each_batch(name, stop.noted)
         )
-        log.write(step, "validation", metrics | probe(state.evaluated))
-        log.publish()
+        watched.end(name)
+        if metrics is not None:
+          best = so_far.judge(config, best_metric, metrics[best_metric.name])
+          state = state.replace(
+            rate_scale=jax.device_put(
+              np.float32(so_far.rate_scale), state.rate_scale.sharding
+            )
+          )
+          log.write(step, "validation", metrics | probe(state.evaluated))
+          log.publish()
+      if metrics is not None:
         if first:
           shown = [m.name for m in tasks.all_metrics(task_list) if m.headline]
           bar.write(f"step {step}, validation: {_short(metrics, shown)}")
         over = so_far.is_over(config)
-      clock.restart()
     noted = stop.noted()
     if saved < step and (
       noted or over or best or step % config.checkpoint_every == 0
     ):
       read()
-      log.publish()
-      checkpointer.save(
-        step,
-        state,
-        dataclasses.asdict(so_far),
-        best_step=so_far.best_step,
-      )
+      with clock.pause("save_wait_s"):
+        log.publish()
+        checkpointer.save(
+          step,
+          state,
+          dataclasses.asdict(so_far),
+          best_step=so_far.best_step,
+        )
       saved = step
     if over:
       break

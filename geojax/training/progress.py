@@ -4,6 +4,7 @@ Part of each checkpoint, so that a resumed run logs and decides as one that was
 never interrupted.
 """
 
+import contextlib
 import dataclasses
 import math
 import time
@@ -11,6 +12,9 @@ import time
 from geojax.evaluation.metrics import Metric
 from geojax.training import optimizers
 from geojax.training.errors import NonFiniteError
+
+# Times that a `Clock` adds to a log line. The rest is the same in each run.
+TIMINGS = ("patches_per_second", "data_wait_fraction", "save_wait_s", "eval_s")
 
 
 @dataclasses.dataclass
@@ -105,16 +109,16 @@ class Progress:
 
 
 class Clock:
-  """Measures the time of steps and the share spent waiting for batches."""
+  """Measures the speed of steps, and what they wait for."""
 
   def __init__(self, config):
     self._batch_size = config.data.batch_size
-    self.restart()
+    self._restart()
 
-  def restart(self):
-    """Resets the measurement, for example after an evaluation."""
+  def _restart(self):
     self._start = time.perf_counter()
     self._waited_s, self._steps = 0.0, 0
+    self._pauses_s = {"save_wait_s": 0.0, "eval_s": 0.0}
 
   def next(self, batches):
     """Returns the next batch and measures the wait for it."""
@@ -124,15 +128,34 @@ class Clock:
     self._steps += 1
     return batch
 
+  @contextlib.contextmanager
+  def pause(self, name: str):
+    """Measures something that no step is taken during.
+
+    Args:
+      name: "save_wait_s" or "eval_s".
+    """
+    start = time.perf_counter()
+    try:
+      yield
+    finally:
+      self._pauses_s[name] += time.perf_counter() - start
+
   def read(self) -> dict[str, float]:
-    """Returns speed and waiting share since the last call."""
+    """Returns the `TIMINGS` since the last call.
+
+    Speed, and the share of the time spent waiting for batches, are those of the
+    steps, without the pauses.
+    """
     elapsed_s = time.perf_counter() - self._start
-    speed = {
-      "patches_per_second": self._steps * self._batch_size / elapsed_s,
-      "data_wait_fraction": self._waited_s / elapsed_s,
+    stepping_s = elapsed_s - sum(self._pauses_s.values())
+    found = {
+      "patches_per_second": self._steps * self._batch_size / stepping_s,
+      "data_wait_fraction": self._waited_s / stepping_s,
+      **self._pauses_s,
     }
-    self.restart()
-    return speed
+    self._restart()
+    return found
 
 
 def learning_rate(config, progress: Progress) -> float:

@@ -20,7 +20,14 @@ from absl import flags
 from ml_collections import config_flags
 
 from geojax.training import config as config_lib
-from geojax.training import deadline, logs, loop, pipeline, sharding
+from geojax.training import (
+  deadline,
+  logs,
+  loop,
+  pipeline,
+  progress,
+  sharding,
+)
 from geojax.training.errors import TrainingError
 
 _CONFIG = pathlib.Path(__file__).parents[2] / "experiments/configs/base.py"
@@ -143,8 +150,6 @@ _GUARDS = (
   *("augment.north_up", "mixture.min_distance_km"),
   *("init.bands", "init.any_patch_size"),
 )
-# Lines of a log that depend on the machine.
-_TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 class _ChangedError(Exception):
@@ -214,7 +219,7 @@ def _describe_run(config, workdir, monkeypatch, program=None):
     patch.setattr(sharding, "put_batch", put_and_look)
     run = loop.train(config, workdir, progress=False)
   lines = [
-    {key: value for key, value in line.items() if key not in _TIMINGS}
+    {key: value for key, value in line.items() if key not in progress.TIMINGS}
     for line in logs.read_metrics(workdir)
   ]
   files = sorted(

@@ -272,7 +272,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir):
   resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
   try:
     checkpointer.save(5, large, {"step": 5}, best_step=1)
-    with pytest.raises(CheckpointError, match=r"cannot write.*Free some"):
+    with pytest.raises(CheckpointError, match=r"cannot write.*such as a full"):
       checkpointer.close()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -10,16 +10,20 @@ import pytest
 import wandb
 
 from geojax import centers, encodings, losses, mixture, tasks
-from geojax.training import config_check, logs, loop, pipeline, sharding
+from geojax.training import (
+  config_check,
+  logs,
+  loop,
+  pipeline,
+  progress,
+  sharding,
+)
 from geojax.training import dataset as dataset_lib
 from geojax.training import evaluate as evaluate_lib
 from geojax.training import run as run_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training.errors import ConfigError, DatasetError, NonFiniteError
-
-# Lines of a log that tell of the machine, not of the run.
-_TIMINGS = ("patches_per_second", "data_wait_fraction")
 
 
 class Killed(Exception):
@@ -50,19 +54,24 @@ def _create_state(config, dataset):
 
 def _log(workdir):
   lines = logs.read_metrics(workdir)
-  return [{k: v for k, v in x.items() if k not in _TIMINGS} for x in lines]
+  return [
+    {k: v for k, v in x.items() if k not in progress.TIMINGS} for x in lines
+  ]
 
 
 @pytest.mark.parametrize("coords", ["mvmf", "mse"])
 def test_the_loss_falls(small_config, tmp_path, coords):
   small_config.loss.coords = coords
   small_config.num_steps = 24
-  small_config.eval_every = 24
+  small_config.eval_every = 12
   _train(small_config, tmp_path)
   lines = [x for x in logs.read_metrics(tmp_path) if x["split"] == "train"]
   for name in ("loss", "coords", "climate"):
     assert lines[-1][name] < lines[0][name]
   assert all(0 <= line["data_wait_fraction"] <= 1 for line in lines)
+  # A line holds what came after the line before: saves at each, one evaluation.
+  assert [line["save_wait_s"] > 0 for line in lines] == [False] + 5 * [True]
+  assert [x["step"] for x in lines if x["eval_s"] > 0] == [16]
 
 
 def test_a_killed_run_ends_like_one_never_killed(

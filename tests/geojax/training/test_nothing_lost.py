@@ -1,9 +1,11 @@
 """Whatever ends a run, the same command ends it as if nothing had."""
 
+import itertools
 import json
 import os
 import subprocess
 import sys
+import time
 
 import child_runs
 import jax
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from geojax.training import dataset as dataset_lib
-from geojax.training import loop, pipeline, workdir
+from geojax.training import loop, pipeline, sharding, workdir
 from geojax.training import run as run_lib
 from geojax.training.errors import (
   CheckpointError,
@@ -251,3 +253,26 @@ def test_a_full_disk_ends_a_run_with_a_sentence(
       loop.train(small_config, tmp_path, progress=False)
   run = loop.train(small_config, tmp_path, progress=False)
   assert int(run.state.step) == small_config.num_steps
+
+
+@pytest.mark.parametrize("jump_s", [86400, -86400])
+def test_a_clock_that_jumps_changes_nothing(
+  small_config, tmp_path, monkeypatch, jump_s
+):
+  """Between two steps; in a save, Orbax may take it for a save that hangs."""
+  small_config.step_deadline_s = 60.0
+  steady = loop.train(small_config, tmp_path / "steady", progress=False)
+  real_time, real_put, puts = time.time, sharding.put_batch, itertools.count()
+
+  def jump_before_a_step(*args):
+    if next(puts) == 3:
+      monkeypatch.setattr(time, "time", lambda: real_time() + jump_s)
+    return real_put(*args)
+
+  monkeypatch.setattr(sharding, "put_batch", jump_before_a_step)
+  jumped = loop.train(small_config, tmp_path / "jumped", progress=False)
+  assert abs(time.time() - real_time() - jump_s) < 60
+  _same_state(steady.state, jumped.state)
+  assert child_runs.log(tmp_path / "jumped") == child_runs.log(
+    tmp_path / "steady"
+  )

@@ -8,7 +8,7 @@ import pytest
 from geojax.tasks import coords_metrics
 from geojax.training import config as config_lib
 from geojax.training.errors import NonFiniteError
-from geojax.training.progress import Progress, learning_rate
+from geojax.training.progress import TIMINGS, Clock, Progress, learning_rate
 
 _MEDIAN_KM = next(m for m in coords_metrics.METRICS if m.name == "median_km")
 
@@ -93,3 +93,34 @@ def test_the_logged_rate_is_that_of_the_newest_step_not_skipped():
   progress.skipped = 4
   assert learning_rate(config, progress) == pytest.approx(0.06)
   assert learning_rate(config, Progress(step=2, skipped=2)) == 0
+
+
+def test_pauses_are_no_part_of_the_speed_of_steps(monkeypatch):
+  now = 0.0
+  monkeypatch.setattr("time.perf_counter", lambda: now)
+
+  def batches():
+    nonlocal now
+    while True:
+      now += 0.5
+      yield "batch"
+
+  config = _config(data={"batch_size": 10})
+  clock, source = Clock(config), batches()
+  for _ in range(4):
+    assert clock.next(source) == "batch"
+    now += 1.5
+    with clock.pause("eval_s"):
+      now += 20
+  with clock.pause("save_wait_s"):
+    now += 3
+  found = clock.read()
+  assert found == {
+    "patches_per_second": 4 * 10 / 8,
+    "data_wait_fraction": 2 / 8,
+    "save_wait_s": 3,
+    "eval_s": 80,
+  }
+  assert tuple(found) == TIMINGS
+  clock.next(source)
+  assert clock.read()["eval_s"] == 0
