@@ -1,12 +1,17 @@
 """Evaluates a trained run on a split, beside three baselines.
 
   python experiments/evaluate.py --workdir=DIR --split=test
+  python experiments/evaluate.py --workdir=DIR,DIR[,...] --output=DIR
 
 writes `metrics.json`, `predictions.parquet` and pictures to `DIR/eval/SPLIT`,
 and all of it on one page to `DIR/report.html`, of another split than test to
 `DIR/report_SPLIT.html`. The checkpoint is the one that was best on validation,
 by `config.best_metric`, or with `--last` the newest; `step` in metrics.json is
 its step.
+
+Several runs, of other seeds or models on the same data set, are evaluated and
+calibrated as one whose answers are the mean of theirs. What is found goes to
+--output, a folder that predict.py then takes as its --workdir.
 """
 
 import pathlib
@@ -19,9 +24,15 @@ from absl import app, flags
 
 from experiments import command, reporting
 from geojax import files
+from geojax.training import ensemble
 from geojax.training import run as run_lib
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_WORKDIR = flags.DEFINE_list(
+  "workdir", None, "Folder of a run, or of several, separated by commas."
+)
+_OUTPUT = flags.DEFINE_string(
+  "output", None, "Folder to write to; of several runs, and of these alone."
+)
 _SPLIT = flags.DEFINE_string("split", "test", "Split to evaluate.")
 _LAST = flags.DEFINE_boolean(
   "last", False, "Take the newest checkpoint, not the best on validation."
@@ -31,9 +42,21 @@ _LAST = flags.DEFINE_boolean(
 def main(argv):
   """Runs the command."""
   with command.running(argv):
-    workdir = files.path(_WORKDIR.value)
-    run = run_lib.load(workdir, last=_LAST.value)
-    reporting.write_report(run, workdir, _SPLIT.value)
+    workdirs = list(map(files.path, _WORKDIR.value))
+    if (len(workdirs) > 1) != bool(_OUTPUT.value):
+      raise app.UsageError(
+        "--output is the folder for what is found of several runs: give it with"
+        " several --workdir, and not with one"
+      )
+    if len(workdirs) == 1:
+      (folder,) = workdirs
+      run = run_lib.load(folder, last=_LAST.value)
+    else:
+      folder = files.path(_OUTPUT.value)
+      found = ensemble.restore_all(workdirs, last=_LAST.value)
+      ensemble.save(found, folder)
+      run = run_lib.of_ensemble(found)
+    reporting.write_report(run, folder, _SPLIT.value)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def write(
     title=f"geojax: {files.absolute(path.parent).name}, {split} split",
     summary=(
       f"{table['is_land'].sum():,} land patches of {run.config.data.name} at"
-      f" places that training never saw, after {int(run.state.step):,} steps."
+      f" places that training never saw; {run.described_step}."
     ),
     headline=_headline(run, figures, baselines),
     tables=[

@@ -2,6 +2,10 @@
 
   python experiments/predict.py --workdir=DIR TILE [TILE ...] --output=OUT
 
+--workdir may be several, separated by commas, or the folder that evaluate.py
+left of several: the answers are then the mean of theirs, and their levels
+calibrated only in the second case.
+
 A tile is what the run's data set could be built from: a GeoTIFF, or a .SAFE
 product, a folder or zip, of which a tile is made in OUT/tiles first. Patches,
 cloud rule and scale are those of the run. Leaves in OUT/<name of the tile>
@@ -23,7 +27,12 @@ from absl import app, flags
 from experiments import command, tile_files
 from geojax import files, predict
 
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder of a run.")
+_WORKDIR = flags.DEFINE_list(
+  "workdir",
+  None,
+  "Folder of a run, or of several, separated by commas; or --output of"
+  " evaluate.py.",
+)
 _OUTPUT = flags.DEFINE_string("output", "predictions", "Folder to write to.")
 _COMBINE = flags.DEFINE_enum(
   "combine",
@@ -58,7 +67,9 @@ def main(argv):
       raise app.UsageError("no tile given")
     written, errors = tile_files.predict_tiles(
       predict.load(
-        _WORKDIR.value, batch_size=_BATCH_SIZE.value, last=_LAST.value
+        _WORKDIR.value if len(_WORKDIR.value) > 1 else _WORKDIR.value[0],
+        batch_size=_BATCH_SIZE.value,
+        last=_LAST.value,
       ),
       argv[1:],
       files.path(_OUTPUT.value),

@@ -72,10 +72,10 @@ def write_report(run: run_lib.Run, workdir: pathlib.Path, split: str) -> None:
   figures.write_predictions(table, train_km, folder / "predictions.parquet")
   reader = pictures.PatchReader(run, variables, split, fitted)
   pictures.draw(run, table, train_km, found, compared, reader, folder)
-  curves = plots.training_curves(
-    logs.read_metrics(workdir), curve_panels(run.tasks)
-  )
-  picture_files.write(curves, workdir / "curves.png")
+  # Runs that answer together have their own.
+  if lines := logs.read_metrics(workdir):
+    curves = plots.training_curves(lines, curve_panels(run.tasks))
+    picture_files.write(curves, workdir / "curves.png")
   clock.lap("pictures")
   name = "report.html" if split == "test" else f"report_{split}.html"
   page.write(run, table, found, compared, reader, split, workdir / name)

@@ -11,6 +11,7 @@ Grain nor TFDS.
 """
 
 import functools
+import os
 import sys
 
 import jax
@@ -22,13 +23,11 @@ from geojax.tasks import coords_serving
 from geojax.training import (
   calibrations,
   compilation,
-  data_info,
   exported,
   sharding,
 )
-from geojax.training import config as config_lib
 from geojax.training import step as step_lib
-from geojax.training import workdir as workdir_lib
+from geojax.training.errors import ConfigError
 
 __all__ = [
   "LEVELS",
@@ -118,7 +117,13 @@ class Predictor:
 
     Raises:
       ValueError: See `predict`.
+      training.errors.ConfigError: These are several runs, whose features are
+        not those of one encoder.
     """
+    if "members" in self.config:
+      raise ConfigError(
+        "several runs have no features in common; give the workdir of one"
+      )
     compute = self._make_features(stages)
 
     def encode(images):
@@ -264,42 +269,56 @@ class Predictor:
 def load(
   workdir, *, batch_size: int | None = None, last: bool = False
 ) -> Predictor:
-  """Loads a trained run, from its workdir alone.
+  """Loads a trained run, or several that answer together.
+
+  Their data sets need not be there.
 
   Args:
-    workdir: Folder of the run.
+    workdir: Folder of a run, or one that experiments/evaluate.py was given as
+      --output for several; or a sequence of workdirs of runs, whose levels are
+      not calibrated.
     batch_size: Patches at a time, rounded up to a multiple of the devices; by
       default what makes about 2^18 pixels on each of them.
     last: Whether to take the newest checkpoint instead of the one that was best
-      on validation, by `config.best_metric`.
+      on validation, by `config.best_metric`. Those of runs that were evaluated
+      together are the ones they were evaluated with.
 
   Returns:
-    The run as a `Predictor`.
+    The run, or runs, as a `Predictor`.
 
   Raises:
-    training.errors.ConfigError: There is no trained run in the workdir.
+    training.errors.ConfigError: There is no trained run in the workdir, or the
+      runs cannot answer together.
   """
   # Imported here, since an exported encoder needs no Orbax.
-  from geojax.training import restore
+  from geojax.training import ensemble, restore
 
-  workdir = files.path(workdir)
-  config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
-  data = data_info.load(workdir)
-  mesh = sharding.create_mesh(config.model_devices)
-  task_list = tasks.create_tasks(config, targets=data.targets)
-  state, _ = restore.restore_state(
-    config, task_list, workdir, data.image_shape, mesh, last=last
-  )
-  evaluated = state.evaluated
-  variables = {
-    "params": evaluated["params"]["model"],
-    "batch_stats": evaluated["batch_stats"],
-  }
-  step = int(state.step)
-  calibration = calibrations.load(workdir, step)
+  if not isinstance(workdir, str | os.PathLike):
+    workdir = list(map(files.path, workdir))
+    found = ensemble.restore_all(workdir, last=last)
+    name, calibration = ", ".join(map(str, workdir)), None
+  else:
+    name = workdir = files.path(workdir)
+    if ensemble.is_ensemble(workdir):
+      found = ensemble.restore_saved(workdir)
+    else:
+      found = restore.restore_run(workdir, last=last)
+    calibration = calibrations.load(workdir, found.step)
+  task_list = tasks.create_tasks(found.config, targets=found.data.targets)
   if note := calibrations.describe_lack(calibration, task_list):
-    print(f"{workdir}, step {step:,}: {note}", file=sys.stderr)
-  return _create(config, data, variables, mesh, batch_size, calibration)
+    print(f"{name}, step {found.step:,}: {note}", file=sys.stderr)
+  evaluated = found.state.evaluated
+  return _create(
+    found.config,
+    found.data,
+    {
+      "params": evaluated["params"]["model"],
+      "batch_stats": evaluated["batch_stats"],
+    },
+    sharding.create_mesh(found.config.model_devices),
+    batch_size,
+    calibration,
+  )
 
 
 def from_pretrained(path, *, batch_size: int | None = None) -> Predictor:

@@ -1,12 +1,13 @@
 """Figures that hold over splits: configs trained on several draws of blocks.
 
   python -m experiments.benchmarks.splits --folder=DIR \
-    [--variant="smoothed: --config.loss.coords=smoothed" ...]
+    [--variant="smoothed: --config.loss.coords=smoothed" ...] \
+    [--ensemble="both: base, smoothed" ...]
 
 One draw of the blocks that are held out shows little: the sample's test split
 has some 70 of them. This builds the sample data set with `--num_splits` draws,
 trains the base config and each variant on every draw (and on `--num_seeds`
-seeds), and prints, in Markdown,
+seeds), evaluates ensembles of them, and prints, in Markdown,
 
 - of each config the mean over the splits, their standard deviation, and the
   interval of all test patches together, which holds 95 % by bootstrap over
@@ -81,22 +82,43 @@ def train(
           )
 
 
+def evaluate_together(
+  folder: pathlib.Path, ensembles: dict[str, list[str]], runs
+) -> None:
+  """Evaluates runs of one draw and seed together, as far as that is missing.
+
+  Args:
+    folder: See `train`.
+    ensembles: Names of trained variants, by the name of each ensemble.
+    runs: Pairs of split and seed.
+  """
+  for name, variants in ensembles.items():
+    for run in runs:
+      output = run_folder(folder, name, *run)
+      if not (output / "eval/test/metrics.json").exists():
+        members = [str(run_folder(folder, each, *run)) for each in variants]
+        _run(
+          *("experiments/evaluate.py", f"--workdir={','.join(members)}"),
+          f"--output={output}",
+        )
+
+
 def run_folder(folder, variant: str, split: int, seed: int) -> pathlib.Path:
   """The workdir of a run."""
   return folder / "runs" / variant / f"{split}_{seed}"
 
 
-def read_table(workdir: pathlib.Path) -> dict:
+def read_table(workdir: pathlib.Path, block_deg: float) -> dict:
   """Columns of the test patches of a run, and the `block` of each, `[count]`.
 
   Args:
-    workdir: Folder of the run.
+    workdir: Folder of the run, or of an ensemble.
+    block_deg: Side of the blocks in degrees.
   """
   table = figures.read_predictions(workdir / "eval/test/predictions.parquet")
   place = (table.get(name) for name in ("lat_true", "lon_true"))
   unknown = np.full(len(table["record"]), np.nan)
   lat_deg, lon_deg = (unknown if x is None else x for x in place)
-  block_deg = data_info.load(workdir).block_deg
   return table | {"block": blocks.numbers(lat_deg, lon_deg, block_deg)}
 
 
@@ -243,11 +265,37 @@ def parse_variants(texts) -> dict[str, list[str]]:
   """
   variants = {BASE: []}
   for text in texts:
-    name, found, words = text.partition(":")
-    if not found or not name.strip() or name.startswith("-"):
-      raise ValueError(f"--variant must be NAME: FLAGS; got {text!r}")
-    variants[name.strip()] = words.split()
+    name, words = _parse_named(text, "--variant must be NAME: FLAGS")
+    variants[name] = words.split()
   return variants
+
+
+def parse_ensembles(texts, variants) -> dict[str, list[str]]:
+  """Names of variants by name, of texts `NAME: VARIANT, VARIANT, ...`.
+
+  Raises:
+    ValueError: A text has no name, or a variant is not one of `variants`.
+  """
+  ensembles = {}
+  for text in texts:
+    name, words = _parse_named(text, "--ensemble must be NAME: VARIANT, ...")
+    members = [word.strip() for word in words.split(",")]
+    if unknown := [member for member in members if member not in variants]:
+      raise ValueError(
+        f"--ensemble={text!r}: no variant {', '.join(unknown)}; there are"
+        f" {', '.join(variants)}"
+      )
+    if name in variants:
+      raise ValueError(f"--ensemble={text!r}: {name} is a variant's name")
+    ensembles[name] = members
+  return ensembles
+
+
+def _parse_named(text, form):
+  name, found, words = text.partition(":")
+  if not found or not name.strip() or name.startswith("-"):
+    raise ValueError(f"{form}; got {text!r}")
+  return name.strip(), words
 
 
 def main():
@@ -261,11 +309,18 @@ def main():
   parser.add_argument(
     "--variant", action="append", default=[], help="NAME: FLAGS of main.py"
   )
+  parser.add_argument(
+    "--ensemble",
+    action="append",
+    default=[],
+    help="NAME: VARIANT, VARIANT, ... that answer together",
+  )
   args = parser.parse_args()
   if args.num_splits < 2:
     parser.error("--num_splits must be at least 2: it is a spread")
   try:
     variants = parse_variants(args.variant)
+    ensembles = parse_ensembles(args.ensemble, variants)
   except ValueError as error:
     parser.error(str(error))
   folder = pathlib.Path(args.folder).resolve()
@@ -279,11 +334,15 @@ def main():
     for split in range(args.num_splits)
     for seed in range(args.num_seeds)
   ]
-  tables = {
-    name: [read_table(run_folder(folder, name, *run)) for run in runs]
-    for name in variants
-  }
+  evaluate_together(folder, ensembles, runs)
   of_base = [run_folder(folder, BASE, *run) for run in runs]
+  block_deg = data_info.load(of_base[0]).block_deg
+  tables = {
+    name: [
+      read_table(run_folder(folder, name, *run), block_deg) for run in runs
+    ]
+    for name in (*variants, *ensembles)
+  }
   measured = [
     json.loads((workdir / "eval/test/metrics.json").read_text())["baselines"]
     for workdir in of_base

@@ -16,6 +16,9 @@ from geojax.tasks.task import (
   compare,
   example_losses,
   label_names,
+  mean_log_odds,
+  mean_logits,
+  mean_outputs,
   tabulate,
 )
 
@@ -35,6 +38,9 @@ __all__ = [
   "known",
   "label_names",
   "load_extensions",
+  "mean_log_odds",
+  "mean_logits",
+  "mean_outputs",
   "one_class",
   "register",
   "tabulate",

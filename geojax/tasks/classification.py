@@ -12,7 +12,7 @@ from geojax.evaluation.reductions import (
   Share,
 )
 from geojax.models import heads
-from geojax.tasks.task import LinearForm, Task
+from geojax.tasks.task import LinearForm, Task, mean_log_odds, mean_logits
 
 # A pixel, or a class of several, that is unknown.
 _UNKNOWN = 255
@@ -45,6 +45,7 @@ def create(target, read) -> Task:
       f"{name}_probs": jax.nn.softmax(outputs, axis=-1),
     },
     compare=lambda answers, classes: {f"{name}_class_true": classes},
+    combine=mean_logits,
     metrics=(
       Metric(
         name=f"{name}_accuracy",
@@ -94,6 +95,7 @@ def create_multi_label(target, read) -> Task:
     loss=_binary_cross_entropy,
     decode=lambda outputs: {f"{name}_probs": jax.nn.sigmoid(outputs)},
     compare=lambda answers, truths: {f"{name}_true": truths},
+    combine=mean_log_odds,
     metrics=tuple(
       Metric(
         name=f"{name}_{average}_map",
@@ -163,6 +165,7 @@ def create_segmentation(target, head: str) -> Task:
       f"{name}_class": jnp.argmax(outputs, axis=-1).astype(jnp.uint8)
     },
     compare=compare,
+    combine=mean_logits,
     metrics=(
       Metric(
         name=f"{name}_mean_iou",

@@ -13,7 +13,7 @@ from geojax.evaluation.metrics import Metric
 from geojax.evaluation.reductions import CalibrationError, Count, MacroF1
 from geojax.models import heads
 from geojax.tasks.registry import register
-from geojax.tasks.task import Task
+from geojax.tasks.task import Task, mean_logits
 
 
 def _equal(a, b):
@@ -132,6 +132,7 @@ def create(config, *, mesh=None) -> Task:
     ),
     decode=lambda outputs: {"climate_probs": jax.nn.softmax(outputs, axis=-1)},
     compare=_compare,
+    combine=mean_logits,
     score=_score,
     fit_columns=("raw_climate_level", *_OVER_LAND),
     fit=functools.partial(

@@ -12,7 +12,7 @@ from geojax.models import heads
 from geojax.tasks import coords_metrics
 from geojax.tasks import coords_serving as serving
 from geojax.tasks.registry import register
-from geojax.tasks.task import Task
+from geojax.tasks.task import Task, mean_log_odds
 
 # From four times as sure to four times as unsure, by steps of 8 %.
 TEMPERATURES = np.exp(np.linspace(-np.log(4), np.log(4), 37))
@@ -65,6 +65,14 @@ def create(config, *, mesh=None) -> Task:
       ),
     ),
     decode=functools.partial(_decode, options=options),
+    combine=functools.partial(
+      _combine,
+      options=options,
+      temperatures=[
+        member.mixture.temperature
+        for member in config.get("members", {}).values()
+      ],
+    ),
     score=functools.partial(_score, options=options),
     metrics=coords_metrics.METRICS + coords_metrics.DENSITY_METRICS,
     # A proper score, which few patches judge with less noise than a median.
@@ -193,6 +201,31 @@ def _decode(outputs, *, options):
   """See `serving.read_places`."""
   served = serving.serve(outputs, options.temperature, options)
   return serving.read_places(*served, options=options)
+
+
+def _combine(outputs, *, options, temperatures):
+  """The mixture of several models' mixtures, each at its own temperature.
+
+  It is the mean of their densities, and has the components of all.
+  """
+  log_weights = []
+  for found, temperature in zip(outputs, temperatures, strict=True):
+    log_weight = jax.nn.log_softmax(found["logits"] / temperature)
+    if options.background:
+      _, log_rest = serving.log_weights(found, options)
+      log_weight += log_rest[:, None]
+    log_weights.append(log_weight)
+  combined = {
+    "logits": jnp.concatenate(log_weights, axis=-1),
+    "mu": jnp.concatenate([found["mu"] for found in outputs]),
+    "log_kappa": jnp.concatenate([found["log_kappa"] for found in outputs]),
+  }
+  if options.background:
+    # Its weight is linear in the probability of this logit.
+    combined["background"] = mean_log_odds(
+      [found["background"] for found in outputs]
+    )
+  return combined
 
 
 def _score(outputs, target, fitted, *, options):

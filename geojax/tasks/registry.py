@@ -80,10 +80,11 @@ def load_extensions(names) -> None:
 
 
 def create_tasks(config, *, targets=None, mesh=None) -> tuple[Task, ...]:
-  """Creates the tasks of a run.
+  """Creates the tasks of a run, or of several runs that answer together.
 
   Args:
-    config: The config of a run; `config.tasks` names them.
+    config: The config of a run; `config.tasks` names them. `config.members` of
+      several runs has theirs, by name.
     targets: The data set's `targets.Target`s by name, which may be named too,
       or None.
     mesh: The mesh of its devices, where a head is spread over them, or None.
@@ -109,6 +110,15 @@ def create_tasks(config, *, targets=None, mesh=None) -> tuple[Task, ...]:
       )
     weight = config.loss.weights.get(task.name, task.weight)
     tasks.append(dataclasses.replace(task, weight=weight))
+  if "members" in config:
+    of_members = [
+      create_tasks(member, targets=targets, mesh=mesh)
+      for member in config.members.values()
+    ]
+    tasks = [
+      dataclasses.replace(task, head=tuple(own.head for own in same))
+      for task, *same in zip(tasks, *of_members, strict=True)
+    ]
   names = [task.name for task in tasks]
   if len(set(names)) < len(names):
     raise ValueError(f"two tasks of one name among {', '.join(names)}")

@@ -6,7 +6,7 @@ import numpy as np
 from geojax.evaluation.metrics import Metric
 from geojax.evaluation.reductions import RSquared, Share
 from geojax.models import heads
-from geojax.tasks.task import LinearForm, Task
+from geojax.tasks.task import LinearForm, Task, mean_outputs
 
 # Train records whose mean and deviation standardise a target.
 _NUM_RECORDS = 4096
@@ -81,6 +81,12 @@ def _create(target, name, head, read):
     values = outputs["standardized"][..., 0]
     return {f"{name}_value": values * outputs["scale"] + outputs["offset"]}
 
+  def combine(outputs):
+    values = [decode(found)[f"{name}_value"] for found in outputs]
+    first = outputs[0]
+    mean = (mean_outputs(values) - first["offset"]) / first["scale"]
+    return {**first, "standardized": mean[..., None]}
+
   def compare(answers, truth):
     answer = answers[f"{name}_value"]
     xp = answer.__array_namespace__()
@@ -121,6 +127,7 @@ def _create(target, name, head, read):
     loss=loss,
     decode=decode,
     compare=compare,
+    combine=combine,
     metrics=_metrics(name, threshold, of_pixels=name != label),
     best_metric=f"{name}_r2",
     on_request=() if name == label else (f"{name}_value",),

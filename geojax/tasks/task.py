@@ -7,13 +7,53 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from geojax import encodings, losses
+from geojax import encodings, losses, mixture
 from geojax.evaluation.metrics import Metric
 
 Columns = dict[str, Any]
+
+
+def mean_outputs(outputs):
+  """Mean of several models' outputs, each number by itself.
+
+  Args:
+    outputs: A list of trees of arrays, of one structure.
+
+  Returns:
+    A tree of that structure.
+  """
+  return jax.tree.map(lambda *x: sum(x) / len(x), *outputs)
+
+
+def mean_logits(outputs):
+  """Logits of the mean of several models' probabilities of one class of many.
+
+  Args:
+    outputs: A list of logits `[..., classes]`.
+
+  Returns:
+    Logs of the mean probabilities, `[..., classes]`.
+  """
+  return mixture.mean_logits(jnp.stack(outputs))[0]
+
+
+def mean_log_odds(outputs):
+  """Logits of the mean of several models' probabilities of yes or no.
+
+  Args:
+    outputs: A list of logits, any shape.
+
+  Returns:
+    Logits of that shape.
+  """
+  # Of the two classes with the logits (x, 0).
+  both = [jnp.stack([x, jnp.zeros_like(x)], axis=-1) for x in outputs]
+  log_probs = mean_logits(both)
+  return log_probs[..., 0] - log_probs[..., 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +83,8 @@ class Task:
 
   Attributes:
     name: Names the head, the loss and its weight, such as "coords".
-    head: A Flax module from features `[batch, features]` to outputs, any tree.
+    head: A Flax module from features `[batch, features]` to outputs, any tree;
+      of several models a tuple of these.
     labels: Names of the labels of a record that the task reads.
     target: From a batch to the target, `[batch, ...]`. A batch is a dict of the
       labels and of `image`, the raw values of the records.
@@ -55,6 +96,8 @@ class Task:
       are. Also applied to the answers of baselines, on NumPy.
     score: From outputs, target and what `fit` returned, or None, to columns
       that need all of the outputs, such as a density.
+    combine: From a list of several models' outputs to outputs of their mean
+      answer: see `mean_outputs`, `mean_logits`.
     metrics: What is computed from the columns.
     weight: Weight of the loss, unless `config.loss.weights` has one.
     best_metric: Name of the metric by which the best checkpoint is chosen, if
@@ -86,6 +129,7 @@ class Task:
   decode: Callable[[Any], Columns]
   compare: Callable[[Columns, Any], Columns]
   score: Callable[[Any, Any, dict | None], Columns] = lambda *_: {}
+  combine: Callable[[list], Any] = mean_outputs
   metrics: tuple[Metric, ...]
   weight: float = 1.0
   best_metric: str | None = None

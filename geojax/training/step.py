@@ -1,5 +1,6 @@
 """The pure functions that run on the devices: the forward path and a step."""
 
+import dataclasses
 import functools
 
 import jax
@@ -31,7 +32,7 @@ def make_apply(config, task_list, *, axis_name=None):
   """Makes the forward path, which training, evaluation and predictions share.
 
   Args:
-    config: The config of a run.
+    config: The config of a run, or of an `ensemble`, which is not trained.
     task_list: Its tasks.
     axis_name: Under `pmap` the mapped axis, or None.
 
@@ -40,6 +41,8 @@ def make_apply(config, task_list, *, axis_name=None):
     `[batch, height, width, bands]`, `train` and the `key` of dropout. It
     returns the outputs of each task's head by name, and new batch statistics.
   """
+  if "members" in config:
+    return _make_mean_apply(config, task_list)
   heads = {task.name: task.head for task in task_list}
   model = models.create_model(
     config.model, heads, frozen=config.init.freeze, axis_name=axis_name
@@ -57,6 +60,36 @@ def make_apply(config, task_list, *, axis_name=None):
       mutable=["batch_stats"],
     )
     return outputs, updates.get("batch_stats", {})
+
+  return apply
+
+
+def _make_mean_apply(config, task_list):
+  """The forward path of an ensemble: the mean answers of its members."""
+  applies = {
+    name: make_apply(
+      member,
+      [dataclasses.replace(task, head=task.head[i]) for task in task_list],
+    )
+    for i, (name, member) in enumerate(config.members.items())
+  }
+
+  def apply(variables, images):
+    params, batch_stats = variables["params"]["model"], variables["batch_stats"]
+    found = [
+      apply_member(
+        {
+          "params": {"model": params["members"][name]},
+          "batch_stats": batch_stats[name],
+        },
+        images,
+      )[0]
+      for name, apply_member in applies.items()
+    ]
+    return {
+      task.name: task.combine([outputs[task.name] for outputs in found])
+      for task in task_list
+    }, {}
 
   return apply
 

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from geojax import files, models, tasks
+from geojax import files, models
 from geojax.models import convert
 from geojax.training import (
   band_matching,
@@ -21,7 +21,6 @@ from geojax.training import (
   restore,
   sharding,
 )
-from geojax.training import config as config_lib
 from geojax.training import workdir as workdir_lib
 from geojax.training.errors import ConfigError
 
@@ -96,18 +95,9 @@ def load(
       " experiments/export.py and no file of PyTorch's"
       f" ({', '.join(_TORCH_SUFFIXES)}); `make train` leaves one in runs/base"
     )
-  config = config_lib.load_config(folder / workdir_lib.CONFIG_FILE)
-  data = data_info.load(folder)
-  mesh = sharding.create_mesh(config.model_devices)
-  state, _ = restore.restore_state(
-    config,
-    tasks.create_tasks(config, targets=data.targets),
-    folder,
-    data.image_shape,
-    mesh,
-    last=last,
-  )
-  evaluated = sharding.on_host(state.evaluated, mesh)
+  found = restore.restore_run(folder, last=last)
+  mesh = sharding.create_mesh(found.config.model_devices)
+  evaluated = sharding.on_host(found.state.evaluated, mesh)
   variables = {
     "params": evaluated["params"]["model"],
     "batch_stats": evaluated["batch_stats"],
@@ -115,11 +105,11 @@ def load(
   return Weights(
     path,
     variables,
-    config,
-    data,
-    about=f"step {int(state.step):,}",
-    step=int(state.step),
-    data_dir=config.data.dir,
+    found.config,
+    found.data,
+    about=f"step {found.step:,}",
+    step=found.step,
+    data_dir=found.config.data.dir,
   )
 
 

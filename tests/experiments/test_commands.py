@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,36 @@ def test_evaluating_again_gives_the_same_metrics(trained):
   done = run("evaluate.py", f"--workdir={workdir}", "--split=test")
   assert done.returncode == 0, done.stderr
   assert json.loads(path.read_text()) == before
+
+
+def test_several_runs_are_evaluated_and_predict_as_one(
+  trained, smoke, tmp_path
+):
+  workdir, *_ = trained
+  # The mean of a run and its copy is the run.
+  both = f"--workdir={workdir},{shutil.copytree(workdir, tmp_path / 'copy')}"
+  output = tmp_path / "together"
+  done = run("evaluate.py", both)
+  assert done.returncode == 1
+  assert "give it with several --workdir" in done.stdout + done.stderr
+  done = run("evaluate.py", both, f"--output={output}")
+  assert done.returncode == 0, done.stderr
+  assert "land patches; mean of 2 runs" in done.stdout
+  found, expected = (
+    json.loads((folder / "eval/test/metrics.json").read_text())
+    for folder in (output, workdir)
+  )
+  for name in ("nll_nats", "median_km", "climate_accuracy", "date_mae_days"):
+    assert found[name] == pytest.approx(expected[name], rel=1e-3), name
+  assert "mean of 2 runs" in (output / "report.html").read_text()
+  tile = next((smoke / "tiles/earth_smoke").glob("*.tif"))
+  done = run(
+    *("predict.py", f"--workdir={output}", tile),
+    f"--output={tmp_path / 'predicted'}",
+  )
+  assert done.returncode == 0, done.stderr
+  assert "the model's own" not in done.stderr
+  assert (tmp_path / "predicted" / tile.stem / "prediction.json").exists()
 
 
 @pytest.mark.parametrize(("flag", "step"), [("--nolast", 3), ("--last", 6)])

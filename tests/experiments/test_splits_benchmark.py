@@ -131,3 +131,30 @@ def test_what_is_done_is_not_done_again(tmp_path, monkeypatch):
   folders = {w for words in runs for w in words if w.startswith("--workdir")}
   assert len(folders) == 7
   assert f"--workdir={trained.parents[2]}" not in folders
+
+
+def test_ensembles_are_of_variants(tmp_path, monkeypatch):
+  variants = splits.parse_variants(["wide: --config.a=1"])
+  ensembles = splits.parse_ensembles(["both: base, wide"], variants)
+  assert ensembles == {"both": ["base", "wide"]}
+  for text, match in (
+    ("base,wide", "NAME: VARIANT"),
+    ("both: base, narrow", "no variant narrow; there are base, wide"),
+    ("wide: base, wide", "wide is a variant's name"),
+  ):
+    with pytest.raises(ValueError, match=match):
+      splits.parse_ensembles([text], variants)
+  asked = []
+  monkeypatch.setattr(splits, "_run", lambda *words: asked.append(words))
+  done = splits.run_folder(tmp_path, "both", 0, 0) / "eval/test/metrics.json"
+  done.parent.mkdir(parents=True)
+  done.write_text("{}")
+  splits.evaluate_together(tmp_path, ensembles, [(0, 0), (1, 0)])
+  members = [splits.run_folder(tmp_path, name, 1, 0) for name in variants]
+  assert asked == [
+    (
+      "experiments/evaluate.py",
+      f"--workdir={members[0]},{members[1]}",
+      f"--output={splits.run_folder(tmp_path, 'both', 1, 0)}",
+    )
+  ]

@@ -8,9 +8,10 @@ import pytest
 from scipy import special, stats
 from task_samples import LAND, SEA, create, make_labels, make_outputs
 
-from geojax import encodings, losses, mixture, sphere
+from geojax import encodings, losses, mixture, sphere, tasks
 from geojax.tasks import climate as climate_task
-from geojax.tasks import coords
+from geojax.tasks import coords, regression
+from geojax.tasks import task as task_lib
 
 
 def test_regressions_and_zones_are_decoded():
@@ -252,3 +253,31 @@ def test_centers_stay_on_the_sphere_and_have_their_own_rates():
   (fixed,) = create(["coords"])
   assert fixed.learning_rates == {"mu": 0, "log_kappa": 0}
   assert fixed.constrain(params) is params
+
+
+def test_probabilities_of_several_models_are_averaged():
+  rng = np.random.default_rng(0)
+  logits = list(rng.normal(0, 20, (3, 5, 4)).astype(np.float32))
+  expected = special.softmax(np.float64(logits), axis=-1).mean(axis=0)
+  np.testing.assert_allclose(
+    np.exp(task_lib.mean_logits(logits)), expected, rtol=1e-4, atol=1e-30
+  )
+  expected = special.expit(np.float64(logits)).mean(axis=0)
+  np.testing.assert_allclose(
+    task_lib.mean_log_odds(logits), special.logit(expected), rtol=1e-4
+  )
+
+
+def test_numbers_of_several_models_are_averaged_in_their_units():
+  target = tasks.Target("height", "number")
+  task = regression.create(target, lambda batch: batch["height"])
+  outputs = [
+    {
+      "standardized": np.array([[1.0], [2.0]], np.float32),
+      "offset": np.float32(offset),
+      "scale": np.float32(scale),
+    }
+    for offset, scale in ((10, 2), (20, 4))
+  ]
+  combined = task.decode(task.combine(outputs))["height_value"]
+  np.testing.assert_allclose(combined, [(12 + 24) / 2, (14 + 28) / 2])
