@@ -12,6 +12,8 @@ from geojax.training import logs, progress
 
 ROOT = pathlib.Path(__file__).parents[1]
 _SCRIPT = ROOT / "tests/geojax/training/killed_run.py"
+# Runs of one test compile the same programs, as those of a user do.
+_PROGRAMS = tempfile.TemporaryDirectory()
 
 
 def log(workdir):
@@ -41,6 +43,8 @@ def start(folder, config, when, *arguments, devices=2):
     **os.environ,
     "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
     "PYTHONPATH": str(ROOT),
+    "JAX_COMPILATION_CACHE_DIR": _PROGRAMS.name,
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
   }
   return subprocess.Popen(
     [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],

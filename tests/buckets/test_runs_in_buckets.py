@@ -144,7 +144,7 @@ def test_a_killed_run_in_a_bucket_goes_on(config, on_disk, url):
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_is_the_same(config, url, tmp_path):
-  config.num_steps = 300
+  config.num_steps = 240
   chosen, kills = random.Random(0), 0
   while True:
     with child_runs.start(url, config, "never") as process:

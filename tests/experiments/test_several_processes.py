@@ -52,7 +52,7 @@ def test_a_workdir_that_is_in_use_ends_all(smoke, tmp_path):
 
 def _wait_for_step(workdir, step, started):
   """Waits until a run has logged a step."""
-  deadline = time.monotonic() + 120
+  deadline = time.monotonic() + 400
   while time.monotonic() < deadline:
     for process in started:
       assert process.poll() is None, process.communicate()[1]

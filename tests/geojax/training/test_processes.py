@@ -19,6 +19,12 @@ _NAMES = {
   "train": ("loss", "coords", "climate", "date"),
   "validation": ("nll_nats", "mean_km", "date_mae_days"),
 }
+_RTOL = {
+  **dict.fromkeys(_NAMES["train"], 1e-5),
+  **dict.fromkeys(_NAMES["validation"], 1e-3),
+  # A new model's days are angles of vectors near 0, which rounding turns.
+  "date_mae_days": 5e-3,
+}
 
 
 @pytest.fixture
@@ -67,8 +73,7 @@ def _check_equal(folder, expected, config):
       assert line["count"] == other["count"] == records
     for name in _NAMES[line["split"]]:
       if name in other:
-        rtol = 1e-5 if line["split"] == "train" else 1e-3
-        np.testing.assert_allclose(line[name], other[name], rtol=rtol)
+        np.testing.assert_allclose(line[name], other[name], rtol=_RTOL[name])
 
 
 def test_one_process_continues_what_two_began(config, tmp_path):
