@@ -24,6 +24,7 @@ import time
 from absl import app, flags, logging
 
 from data_prep import (
+  beam_map,
   geo_tiles,
   leaks,
   map_targets,
@@ -171,8 +172,9 @@ _NUM_WORKERS = flags.DEFINE_integer(
 _BEAM_RUNNER = flags.DEFINE_enum(
   "beam_runner",
   None,
-  ["DirectRunner", "FlinkRunner", "SparkRunner", "DataflowRunner"],
-  "Run the build's tasks on Apache Beam instead (extra [beam]).",
+  beam_map.RUNNERS,
+  "Run the build's tasks on Apache Beam instead (extra [beam]). All workers"
+  " must see --output and --source.",
 )
 _BEAM_OPTIONS = flags.DEFINE_multi_string(
   "beam_option", [], "Option of the Beam pipeline, such as --region=..."
@@ -209,6 +211,10 @@ def main(argv):
   try:
     # A bucket that cannot be used is reported before any work.
     publish_dir = _PUBLISH.value and files.path(_PUBLISH.value)
+    if publish_dir and not files.is_local(files.path(_OUTPUT.value)):
+      raise BuildError(
+        f"--output={_OUTPUT.value} is in a bucket already; leave out --publish"
+      )
     builder = build(
       _CONFIG.value,
       _OUTPUT.value,
@@ -229,6 +235,7 @@ def main(argv):
     geo_tiles.EmptySplitError,
     tiles.TileError,
     ModuleNotFoundError,
+    PublishError,
     concurrent.futures.process.BrokenProcessPool,
     OSError,
   ) as error:

@@ -3,22 +3,25 @@
 import contextlib
 import dataclasses
 import io
-import pathlib
 import shutil
+import tempfile
 
 import tensorflow_datasets as tfds
 
 from data_prep import (
+  beam_map,
   build_folder,
   climate_maps,
   configs,
   geo_tiles,
   map_files,
+  publish,
   records,
   sources,
   splits,
   task_maps,
 )
+from geojax import files
 
 
 def build(
@@ -59,8 +62,16 @@ def build(
     rasters.RasterError: A raster is missing or differs.
     tiles.TileError: A tile cannot be used.
   """
-  output = pathlib.Path(output)
+  folders = {"--output": files.path(output)}
+  if source_dir is not None:
+    folders["--source"] = source_dir = files.path(source_dir)
+  output = folders["--output"]
   config = sources.find(config_name)
+  _check_folders(folders, beam, config)
+  if beam is not None:
+    # Workers may have another working directory.
+    output = files.absolute(output)
+    source_dir = source_dir and files.absolute(source_dir)
   try:
     config = _change(config, source or {}, patches or {}, split or {}, changes)
     inputs = config.source.with_inputs(source_dir)
@@ -70,7 +81,10 @@ def build(
   tile_dir = output / "tiles" / config.name
   record_dir = output / geo_tiles.GeoTiles.name / config.name
   settings = config.settings()
-  if (built := record_dir / str(geo_tiles.GeoTiles.VERSION)).exists():
+  built = record_dir / str(geo_tiles.GeoTiles.VERSION)
+  in_bucket = not files.is_local(output)
+  # On disk the folder appears when all is in it.
+  if (built / publish.LAST if in_bucket else built).exists():
     kept = build_folder.check_settings(built / "metadata.json", settings)
     config = configs.restore(config, kept)
     return geo_tiles.GeoTiles(config=config, data_dir=output)
@@ -79,11 +93,22 @@ def build(
     if beam is None:
       executor_map = stack.enter_context(task_maps.open_map(num_workers))
     else:
-      executor_map = task_maps.beam_map(*beam, folder=tile_dir)
+      seen = [source_dir, *config.files.values()]
+      executor_map = beam_map.beam_map(
+        *beam,
+        folder=tile_dir,
+        config_file=sources.config_file(config_name),
+        seen=[x for x in map(files.path, filter(None, seen)) if x.exists()],
+      )
     if config.source.makes_tiles:
       build_folder.claim(tile_dir / "settings.json", settings)
-    for leftover in record_dir.glob("incomplete.*"):
-      shutil.rmtree(leftover)
+    data_dir = output
+    if in_bucket:
+      # For the metadata alone; TFDS would write it piece by piece.
+      data_dir = stack.enter_context(tempfile.TemporaryDirectory())
+    else:
+      for leftover in record_dir.glob("incomplete.*"):
+        shutil.rmtree(leftover)
     folder = config.source.fetch(output / "downloads", source_dir)
     for _ in executor_map(_check_maps, [config]):
       pass
@@ -95,21 +120,45 @@ def build(
     _check_complete(config, split or {})
     builder = geo_tiles.GeoTiles(
       config=config,
-      data_dir=output,
+      data_dir=data_dir,
       tile_paths=paths,
       executor_map=executor_map,
       strict=strict,
       errors=errors,
       shard_dir=tile_dir / "shards",
       asked=settings,
+      target=built if in_bucket else None,
     )
     # TFDS prints that it downloads, which it does not.
     with contextlib.redirect_stdout(io.StringIO()):
       builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
       )
-    shutil.rmtree(tile_dir / "shards")
+    if in_bucket:
+      publish.complete(builder, built, builder.checksums)
+      builder = builder.moved_to(output)
+    files.remove_folder(tile_dir / "shards")
   return builder
+
+
+def _check_folders(folders, beam, config):
+  """Refuses folders that a build cannot use, before any work."""
+  if beam is not None:
+    beam_map.check_runner(beam[0], folders)
+  for flag, folder in folders.items():
+    if files.is_local(folder):
+      continue
+    if not config.source.reads_buckets:
+      raise build_folder.BuildError(
+        f"{flag}={folder}: config {config.name} reads and makes files on a disk"
+        f" alone; copy them there, and the records to a bucket by --publish"
+      )
+    if beam is None:
+      raise build_folder.BuildError(
+        f"{flag}={folder} is in a bucket, which needs workers on Beam, see"
+        " --beam_runner; without them give folders of this machine, and copy"
+        " the records to a bucket by --publish=gs://BUCKET/FOLDER"
+      )
 
 
 def _change(config, source, patches, split, changes):

@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import sys
 
 from data_prep import configs
 from geojax import files
@@ -15,13 +17,19 @@ class BuildError(Exception):
 def lock(directory):
   """Holds a folder's lock; raises BuildError if another process has it."""
   try:
-    with files.lock(directory / ".lock"):
+    with files.lock(directory / ".lock", _end):
       yield
   except files.LockedError as error:
     raise BuildError(
       f"{directory} is being built by another process, {error.holder}; wait"
       " until it has finished"
     ) from None
+
+
+def _end(reason):
+  """Ends a build that has lost the lease of a folder in a bucket."""
+  print(f"data_prep.build: {reason}", file=sys.stderr, flush=True)
+  os._exit(1)
 
 
 def claim(path, settings):

@@ -15,7 +15,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import kept_shards, leaks, rasters, records, splits
+from data_prep import (
+  kept_shards,
+  leaks,
+  publish,
+  rasters,
+  records,
+  splits,
+)
 from geojax import files
 
 # Lists the records of a data set, in its folder.
@@ -49,6 +56,8 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       each.
     num_files: Number of tiles or images that the records are cut from.
     num_cropped: Number of those with pixels at the edges that no patch covers.
+    checksums: After a build with a target, size and MD5 checksum of each shard
+      by name.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -62,6 +71,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     errors=(),
     shard_dir=None,
     asked=None,
+    target=None,
     **kwargs,
   ):
     """Makes the builder of one config.
@@ -75,18 +85,29 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
         killed can be resumed; or None.
       asked: Settings as the user gave them, where the source has completed the
         config; by which the build is recognised.
+      target: Folder in a bucket that shards are written to, instead of that of
+        the metadata; or None.
       **kwargs: Arguments of `tfds.core.DatasetBuilder`: `config`, `data_dir`.
     """
     self._tile_paths = list(tile_paths)
     self._map = executor_map
     self._strict = strict
     self._shard_dir = shard_dir
+    self._target = target
+    self.checksums = {}
     self.counts = collections.Counter()
     self._asked = asked
     self.errors = list(errors)
     self.columns = {}
     self.num_files = self.num_cropped = 0
     super().__init__(file_format="array_record", **kwargs)
+
+  def moved_to(self, data_dir):
+    """Returns a builder of the same data set that was copied to a folder."""
+    moved = type(self)(config=self.builder_config, data_dir=data_dir)
+    for name in ("counts", "errors", "columns", "num_files", "num_cropped"):
+      setattr(moved, name, getattr(self, name))
+    return moved
 
   def _info(self):
     config = self.builder_config
@@ -124,6 +145,10 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
       groups += mine
       shard_splits += [split] * len(mine)
     self._check_splits(shard_splits.count)
+    folder = pathlib.Path(paths[0]).parent
+    if self._target is not None:
+      paths = [self._target / path.name for path in paths]
+      publish.refuse_others(self._target, {path.name for path in paths})
     settings = {"config": self.builder_config, "strict": self._strict}
     write = functools.partial(records.write_shard, **settings)
     if self._shard_dir is not None:
@@ -152,6 +177,7 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
         for i in mine:
           paths[i].unlink()
         continue
+      self.checksums |= {paths[i].name: reports[i].checksum for i in mine}
       self.columns[split] = _join([reports[i].columns for i in mine])
       split_infos.append(
         tfds.core.SplitInfo(
@@ -173,7 +199,6 @@ class GeoTiles(tfds.core.ShardBasedBuilder):
     ]
     self._check_splits(self.counts.get)
     self._describe(reports, shard_splits)
-    folder = pathlib.Path(paths[0]).parent
     self.info.metadata["splits_sha256"] = _write_splits(
       folder / SPLITS_FILE, reports, shard_splits, self.builder_config
     )

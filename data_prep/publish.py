@@ -14,7 +14,8 @@ import tqdm
 from geojax import files
 
 # Copied last: makes a data set visible.
-_LAST = "dataset_info.json"
+LAST = "dataset_info.json"
+_SHARD = ".array_record-"
 # What training caches in the folder, about files of that folder alone.
 _CACHES = ".npz"
 # Each holds a chunk of 50 MiB of a shard.
@@ -47,30 +48,85 @@ def publish(builder, data_dir) -> str:
   """
   folder = pathlib.Path(builder.data_path)
   version = (builder.name, builder.builder_config.name, str(builder.version))
-  target = data_dir.joinpath(*version)
   wanted = _own(files.sizes_and_checksums(folder))
   shards = {
     n for split in builder.info.splits.values() for n in split.filenames
   }
-  if absent := sorted({_LAST, *shards} - wanted.keys()):
+  if absent := sorted({LAST, *shards} - wanted.keys()):
     raise PublishError(
       f"{folder} lacks {_first(absent)}; delete it and build again"
     )
+  target = data_dir.joinpath(*version)
+  return _complete(wanted, folder, target, "--publish")
+
+
+def complete(builder, target, shards) -> None:
+  """Makes a data set visible whose shards were uploaded by a build's workers.
+
+  Args:
+    builder: A `geo_tiles.GeoTiles` whose metadata is in a folder of this
+      machine.
+    target: Folder of the shards, in a bucket.
+    shards: Size and MD5 checksum of each shard by name.
+
+  Raises:
+    PublishError: See `publish`.
+    geojax.files.StorageError: The bucket cannot be used.
+  """
+  folder = pathlib.Path(builder.data_path)
+  wanted = _own(files.sizes_and_checksums(folder)) | shards
+  _complete(wanted, folder, target, "--output", shards.keys())
+
+
+def refuse_others(target, names):
+  """Raises PublishError if a folder has shards of another data set.
+
+  Args:
+    target: The folder, in a bucket.
+    names: Those that this data set may have there.
+  """
   found = _own(files.sizes_and_checksums(target))
-  if differing := list(_differences(wanted, found)):
-    raise PublishError(
-      f"{target} holds another data set, and nothing was copied:"
-      f" {_first(differing)}; choose another --publish or --name, or delete"
-      " that folder if nobody reads it"
+  shards = {name for name in found if _SHARD in name}
+  if others := sorted(shards - names):
+    raise _another(
+      target, [f"{name} is no file of this one" for name in others], "--output"
     )
+
+
+def _another(target, sentences, flag):
+  return PublishError(
+    f"{target} holds another data set, and nothing was copied:"
+    f" {_first(sentences)}; choose another {flag} or --name, or delete that"
+    " folder if nobody reads it"
+  )
+
+
+def _complete(wanted, folder, target, flag, there=frozenset()):
+  """Copies what is missing of a folder, `LAST` in the end; returns a sentence.
+
+  Args:
+    wanted: Size and checksum of each file, by name.
+    folder: Where they are.
+    target: Where they go to.
+    flag: That named the target.
+    there: Files that must be at the target already.
+  """
+  found = _own(files.sizes_and_checksums(target))
+  if absent := sorted(there - found.keys()):
+    raise PublishError(
+      f"{target} lacks {_first(absent)}, which was there; give the same command"
+      " again"
+    )
+  if differing := list(_differences(wanted, found)):
+    raise _another(target, differing, flag)
   missing = [name for name in sorted(wanted) if name not in found]
   num_bytes = sum(wanted[name][0] for name in missing)
   with tqdm.tqdm(
     total=num_bytes, desc="publishing", unit="B", unit_scale=True, disable=None
   ) as bar:
-    _copy([name for name in missing if name != _LAST], folder, target, bar)
-    _check(wanted, target, but={_LAST}.intersection(missing))
-    _copy([name for name in missing if name == _LAST], folder, target, bar)
+    _copy([name for name in missing if name != LAST], folder, target, bar)
+    _check(wanted, target, but={LAST}.intersection(missing))
+    _copy([name for name in missing if name == LAST], folder, target, bar)
   _check(wanted, target)
   return (
     f"published in {target}: {len(missing)} files copied ({num_bytes:,} bytes),"

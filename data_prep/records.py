@@ -211,6 +211,7 @@ class ShardReport:
       `pixel_targets.PixelTarget.count`.
     sums: Number of pixels, and sum and sum of squares of each band, `[3,
       bands]`, if the scale of the data set is still to be found; or None.
+    checksum: Size and MD5 checksum of a shard in a bucket, or None.
   """
 
   num_records: int
@@ -220,6 +221,7 @@ class ShardReport:
   ids: list[str]
   pixels: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
   sums: np.ndarray | None = None
+  checksum: tuple[int, str] | None = None
 
 
 def write_shard(path, parts, split, config, strict=True):

@@ -1,7 +1,6 @@
 """The report of a build: `report.json` and `places.png`."""
 
 import json
-import pathlib
 
 import cartopy.crs as ccrs
 import matplotlib.figure
@@ -29,7 +28,7 @@ def write_report(
     leaks: Result of `leaks.measure`; empty where a rule keeps splits apart.
     errors: A dict of file and reason for each input that could not be used.
   """
-  directory = pathlib.Path(directory)
+  directory = files.path(directory)
   report = {
     "config": config,
     "figures": figures,
@@ -40,7 +39,8 @@ def write_report(
   files.write_text(
     directory / "report.json", json.dumps(report, indent=2) + "\n"
   )
-  draw_places(columns, targets).savefig(directory / "places.png", dpi=100)
+  with files.atomic(directory / "places.png") as temporary:
+    draw_places(columns, targets).savefig(temporary, dpi=100, format="png")
 
 
 def draw_places(columns, targets=()):

@@ -8,8 +8,6 @@ import collections
 import dataclasses
 import datetime
 import functools
-import os
-import pathlib
 import re
 from typing import ClassVar
 
@@ -17,6 +15,7 @@ import numpy as np
 import tqdm
 
 from data_prep import tile_patches, tiles
+from geojax import files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +74,7 @@ class Source:
     unused: Settings of a build that change nothing for these patches, and are
       refused. `OF_GRIDS` are those of sources which do not know where pixels
       lie.
+    reads_buckets: Whether `--source` and `--output` may be in a bucket.
     makes_tiles: Whether it makes files that depend on its settings, so that a
       folder of them cannot be used with others.
   """
@@ -83,6 +83,7 @@ class Source:
   features: ClassVar[dict[str, type]] = {}
   contents: ClassVar[str] = "tiles"
   unused: ClassVar[tuple[str, ...]] = ()
+  reads_buckets: ClassVar[bool] = False
   makes_tiles: ClassVar[bool] = True
 
   def with_inputs(self, source_dir):
@@ -106,13 +107,13 @@ class Source:
       source_dir: The user's folder, `--source`, or None.
     """
     del download_dir
-    if source_dir is None or not pathlib.Path(source_dir).is_dir():
+    if source_dir is None or not files.path(source_dir).is_dir():
       raise tiles.TileError(
         source_dir or "--source",
         f"no such folder; pass --source=FOLDER, where you have the"
         f" {self.contents}",
       )
-    return pathlib.Path(source_dir)
+    return files.path(source_dir)
 
   def cut_tiles(self, directory, folder, executor_map=map):
     """Finds the files of patches, or makes those that are missing.
@@ -164,18 +165,19 @@ class TileSource(Source):
     looked_for: Inputs that `inputs_in` finds, in words.
   """
 
+  reads_buckets: ClassVar[bool] = True
   looked_for: ClassVar[str] = "*.tif"
 
-  def inputs_in(self, root, folders, files):
+  def inputs_in(self, root, folders, names):
     """Lists inputs, tiles or what tiles are made of, in one folder.
 
     Args:
       root: Path of the folder.
       folders: Names of its subfolders; those that remain are searched next.
-      files: Names of its files, hidden ones excluded.
+      names: Names of its files, hidden ones excluded.
     """
     del folders
-    return [root / name for name in files if name.endswith((".tif", ".tiff"))]
+    return [root / name for name in names if name.endswith((".tif", ".tiff"))]
 
   def tile_name(self, path):
     """File name of an input's tile; None if it is known only afterwards."""
@@ -211,7 +213,7 @@ class TileSource(Source):
   def cut_tiles(self, directory, folder, executor_map=map):
     """See `Source.cut_tiles`; tiles of the same name are used once."""
     directory = make_folder(directory)
-    inputs = sorted(self._find_inputs(folder, directory.resolve()))
+    inputs = sorted(self._find_inputs(folder, files.absolute(directory)))
     if not inputs:
       raise tiles.TileError(folder, f"no {self.looked_for} in it or below")
     errors, tile_paths, origins, todo = [], {}, {}, []
@@ -238,9 +240,8 @@ class TileSource(Source):
     return [tile_paths[name] for name in sorted(tile_paths)], errors
 
   def _find_inputs(self, folder, directory):
-    for root, folders, names in os.walk(folder):
-      root = pathlib.Path(root)
-      if root.resolve() == directory:
+    for root, folders, names in files.walk(folder):
+      if files.absolute(root) == directory:
         folders.clear()
       else:
         names = [name for name in names if not name.startswith(".")]
@@ -289,10 +290,11 @@ def date_parser(pattern):
 
 def make_folder(directory):
   """Makes a folder for tiles, and deletes what a killed build left in it."""
-  directory = pathlib.Path(directory)
-  directory.mkdir(parents=True, exist_ok=True)
-  for leftover in directory.glob(".*.tmp"):
-    leftover.unlink()
+  directory = files.path(directory)
+  if files.is_local(directory):
+    directory.mkdir(parents=True, exist_ok=True)
+    for leftover in directory.glob(".*.tmp"):
+      leftover.unlink()
   return directory
 
 

@@ -17,6 +17,7 @@ import tifffile
 
 from data_prep import geotiff_tags, grids, rasters, tile_blocks
 from data_prep.tile_blocks import UnusableError
+from geojax import files
 
 
 class TileError(Exception):
@@ -139,7 +140,8 @@ def opened(path, dtype=None, *, file=None, spot=None, epsg=0):
   """Reads a tile's header and keeps its file open for `Tile.read`.
 
   Args:
-    path: A GeoTIFF file.
+    path: A GeoTIFF file; one in a bucket is copied to this machine for as long
+      as the context lasts.
     dtype: NumPy dtype that the pixels must have; any by default.
     file: The open file to read from, if it is not on disk at `path`.
     spot: For files of any origin: latitude and longitude of one that has no
@@ -154,11 +156,13 @@ def opened(path, dtype=None, *, file=None, spot=None, epsg=0):
     TileError: The file is missing, corrupt or no TIFF, has no georeference or a
       rotated one, an unreadable date or no-data value, or another dtype.
   """
-  path = pathlib.Path(path)
+  path = files.path(path)
   with contextlib.ExitStack() as stack:
+    if file is None:
+      file = stack.enter_context(files.local(path))
     # The caller's errors, raised at `yield`, are not those of the file.
     with read_errors(path):
-      page = stack.enter_context(_open_page(file or path))
+      page = stack.enter_context(_open_page(file))
       tile = _read_header(path, page, dtype, spot, epsg)
     yield tile
 
@@ -192,7 +196,8 @@ def as_tile_error(path, where=""):
   """Turns whatever is raised inside into the TileError of one file.
 
   Decoders and projections raise errors of many types, and so does a full disk.
-  A `rasters.RasterError` passes unchanged: all tiles need that raster.
+  A `rasters.RasterError` passes unchanged: all tiles need that raster. So does
+  a `files.StorageError`: the tile may be good.
 
   Args:
     path: The tile, or the input that a tile is made of.
@@ -200,7 +205,7 @@ def as_tile_error(path, where=""):
   """
   try:
     yield
-  except (TileError, rasters.RasterError):
+  except (TileError, rasters.RasterError, files.StorageError):
     raise
   except Exception as error:
     text = " ".join(str(error).split())

@@ -9,6 +9,7 @@ import importlib
 import pathlib
 import pkgutil
 import sys
+import types
 
 from data_prep import configs
 
@@ -33,8 +34,8 @@ def find(name):
   """
   if name in names():
     module = importlib.import_module(f"{__name__}.{name}")
-  elif name.endswith(".py"):
-    module = _import_file(pathlib.Path(name).resolve())
+  elif path := config_file(name):
+    module = _import_file(path)
   else:
     try:
       module = importlib.import_module(name)
@@ -52,6 +53,21 @@ def find(name):
       f"{name} has no CONFIG that is a data_prep.configs.GeoTilesConfig"
     )
   return config
+
+
+def config_file(name):
+  """Path of the file that a name of `find` is, or None."""
+  if name in names() or not name.endswith(".py"):
+    return None
+  return pathlib.Path(name).resolve()
+
+
+def define(name, text):
+  """Imports a user's file by its text, on a machine that does not have it."""
+  if name not in sys.modules:
+    module = types.ModuleType(name)
+    sys.modules[name] = module
+    exec(compile(text, f"{name}.py", "exec"), module.__dict__)
 
 
 def _import_file(path):

@@ -23,6 +23,7 @@ _SIDE = 120
 class BigEarthNet(sentinel2.Sentinel2):
   """Patches anywhere below a folder; their tiles have no SCL."""
 
+  reads_buckets: ClassVar[bool] = False
   looked_for: ClassVar[str] = "folder with *_B02.tif and the other bands"
 
   kind: str = "bigearthnet"

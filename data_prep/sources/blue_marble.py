@@ -25,6 +25,7 @@ class BlueMarble(earth.Earth):
   """Tiles of the monthly images; see `download` for what is checked."""
 
   bands = ("red", "green", "blue")
+  reads_buckets = False
 
   def fetch(self, download_dir, source_dir):
     """The folder with the images; downloads them without `--source`."""

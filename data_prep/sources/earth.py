@@ -104,11 +104,15 @@ class Earth(tile_source.TileSource):
     directory = tile_source.make_folder(directory)
     paths = {}
     todo = {month: [] for month in MONTHS}
+    # Once: each name would be a request in a bucket.
+    existing = set()
+    if directory.exists():
+      existing = {path.name for path in directory.iterdir()}
     for row, col in self.blocks():
       for month in self.months(row, col):
         path = directory / tile_name(row, col, month)
         paths[row, col, month] = path
-        if not path.exists():
+        if path.name not in existing:
           todo[month].append((row, col, path))
     with tqdm.tqdm(
       total=len(paths), desc="cutting tiles", unit="tile", disable=None

@@ -52,6 +52,7 @@ class Images(tile_source.TileSource):
 
   bands: ClassVar[tuple[str, ...]] = ()
   contents: ClassVar[str] = "images"
+  reads_buckets: ClassVar[bool] = False
   # Lists of images are named by their content.
   makes_tiles: ClassVar[bool] = False
 

@@ -32,6 +32,7 @@ class MajorTom(sentinel2.Sentinel2):
   be the product's nearest, unresampled: a band may lie half a pixel off.
   """
 
+  reads_buckets: ClassVar[bool] = False
   looked_for: ClassVar[str] = "*.parquet with Major TOM's cells"
 
   kind: str = "major_tom"

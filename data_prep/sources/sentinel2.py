@@ -19,6 +19,7 @@ from data_prep import (
   tiles,
 )
 from data_prep.products import BANDS, BANDS_11
+from geojax import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,13 +58,13 @@ class Sentinel2(tile_source.TileSource):
         " --date_from"
       )
 
-  def inputs_in(self, root, folders, files):
+  def inputs_in(self, root, folders, names):
     """See `TileSource.inputs_in`."""
     if root.name.endswith(".SAFE"):
       folders.clear()
       return [root]
     endings = (".tif", ".tiff") if self.date_from else ("_s2.tif", ".zip")
-    return [root / name for name in files if name.endswith(endings)]
+    return [root / name for name in names if name.endswith(endings)]
 
   def tile_name(self, path):
     """See `TileSource.tile_name`."""
@@ -78,6 +79,11 @@ class Sentinel2(tile_source.TileSource):
       if self.date_from or path.name.endswith("_s2.tif"):
         self.describe(path)  # Reports names that have no date or baseline.
         paths.append(path)
+      elif not (files.is_local(path) and files.is_local(directory)):
+        raise ValueError(
+          "a product, of which no tile is made in a bucket; build from it on a"
+          " machine with a disk, and copy the tile that this makes"
+        )
       else:
         paths.append(self.make_tile(path, directory))
     return paths, errors

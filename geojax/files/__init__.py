@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import pathlib
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -69,8 +70,8 @@ def atomic(path):
 
   Args:
     path: The file to write. The temporary one is on this machine: in the same
-      folder, under a name of this process alone; for a bucket in a folder of
-      its own, from where it is uploaded.
+      folder, under a name of this call alone; for a bucket in a folder of its
+      own, from where it is uploaded.
   """
   if not is_local(path):
     from geojax.files import buckets
@@ -80,7 +81,9 @@ def atomic(path):
       yield temporary
       buckets.upload(temporary, path)
     return
-  temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+  # A process of another host may have the same number.
+  token = f"{os.getpid()}.{secrets.token_hex(4)}"
+  temporary = path.with_name(f".{path.name}.{token}.tmp")
   try:
     yield temporary
     os.replace(temporary, path)
@@ -224,6 +227,46 @@ def sizes_and_checksums(folder) -> dict[str, tuple[int, str | None]]:
     return {}
   found = (file for file in folder.iterdir() if file.is_file())
   return {file.name: (file.stat().st_size, md5(file)) for file in found}
+
+
+def size_and_checksum(path) -> tuple[int, str | None] | None:
+  """Returns size in bytes and MD5 checksum of a file; None if there is none.
+
+  Args:
+    path: A file; of one in a bucket see `sizes_and_checksums`.
+  """
+  if not is_local(path):
+    from geojax.files import buckets
+
+    return buckets.size_and_checksum(path)
+  return (path.stat().st_size, md5(path)) if path.exists() else None
+
+
+def walk(folder):
+  """Yields each folder below `folder`, and the names in it, as `os.walk` does.
+
+  Args:
+    folder: A folder, which may be in a bucket.
+
+  Yields:
+    A path, the names of its folders, of which those that remain are searched
+    next, and the names of its files.
+  """
+  if not is_local(folder):
+    from geojax.files import buckets
+
+    yield from buckets.walk(folder)
+    return
+  for root, folders, names in os.walk(folder):
+    yield pathlib.Path(root), folders, names
+
+
+def remove_folder(folder) -> None:
+  """Removes a folder, which may be in a bucket or absent, as far as it can."""
+  if is_local(folder):
+    shutil.rmtree(folder, ignore_errors=True)
+  elif folder.exists():
+    folder.rmtree()
 
 
 def sizes_and_times(folder) -> dict[str, tuple[int, int]]:

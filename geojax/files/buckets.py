@@ -15,7 +15,7 @@ import logging
 import os
 import pathlib
 
-from geojax.files.errors import StorageError
+from geojax.files.errors import RequestError, StorageError
 
 _INSTALL = 'python -m pip install ".[gcs]"'
 # A connection that says nothing for so long is given up, and tried again.
@@ -122,21 +122,15 @@ def _explained(name):
   name = name if name.startswith("gs://") else f"gs://{name}"
   try:
     yield
-  except _RequestError as error:
+  except RequestError as error:
     # Of a call within, which may know no more than the bucket.
-    raise _RequestError(max(name, error.name, key=len), error.reason) from error
+    raise RequestError(max(name, error.name, key=len), error.reason) from error
   except (FileNotFoundError, FileExistsError):
     raise
   except Exception as error:
     if not (reason := _reason(error)):
       raise
-    raise _RequestError(name, reason) from error
-
-
-class _RequestError(StorageError):
-  def __init__(self, name, reason):
-    super().__init__(f"{name}: {reason}")
-    self.name, self.reason = name, reason
+    raise RequestError(name, reason) from error
 
 
 def _reason(error):
@@ -261,6 +255,21 @@ def sizes_and_checksums(folder) -> dict[str, tuple[int, str | None]]:
   except FileNotFoundError:
     return {}
   return {name: (file["size"], _md5(file)) for name, file in listed}
+
+
+def size_and_checksum(path) -> tuple[int, str | None] | None:
+  """Returns what `files.size_and_checksum` does, of an object."""
+  try:
+    file = file_system().info(os.fspath(path))
+  except FileNotFoundError:
+    return None
+  return file["size"], _md5(file)
+
+
+def walk(folder):
+  """Yields what `files.walk` does, of a folder in a bucket."""
+  for root, folders, names in file_system().walk(os.fspath(folder)):
+    yield path(f"gs://{root.removeprefix('gs://')}"), folders, names
 
 
 def _list(folder):

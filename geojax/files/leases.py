@@ -64,9 +64,7 @@ class _Lease:
     self._path, self._lost = path, lost
     self._generation = _ABSENT
     self._owner = {
-      "host": socket.gethostname(),
-      "process": os.getpid(),
-      "machine": _machine(),
+      **this_process(),
       "since": _now(),
       "token": uuid.uuid4().hex,
     }
@@ -78,7 +76,7 @@ class _Lease:
       if found is None:
         continue
       owner, generation = found
-      if not _is_gone(owner):
+      if not has_ended(owner):
         generation = self._watch(owner, generation)
       if generation is not None and self._write(generation):
         return
@@ -155,8 +153,17 @@ class _Lease:
     return (owner if isinstance(owner, dict) else {}), generation
 
 
-def _is_gone(owner):
-  """Whether an owner ran on this machine and has ended."""
+def this_process() -> dict[str, str | int]:
+  """Describes this process, for `has_ended` in another one."""
+  return {
+    "host": socket.gethostname(),
+    "process": os.getpid(),
+    "machine": _machine(),
+  }
+
+
+def has_ended(owner: dict) -> bool:
+  """Whether a process of `this_process` ran on this machine and has ended."""
   process = owner.get("process")
   if owner.get("machine") != _machine() or not isinstance(process, int):
     return False

@@ -1,6 +1,7 @@
 """Builds that are killed, interrupted, or lose a worker."""
 
 import concurrent.futures
+import functools
 import os
 import pathlib
 import signal
@@ -14,8 +15,10 @@ from build_runs import REPO, VERSION, contents, smoke_fails, smoke_to, start
 from data_prep import (
   build,
   geo_tiles,
+  kept_shards,
   rasters,
   records,
+  sources,
   task_maps,
 )
 from data_prep.sources import blue_marble
@@ -129,6 +132,24 @@ def test_finished_shards_are_not_written_again(
   assert written[-1] == "test"
   assert contents(tiles_only) == contents(smoke)
   assert not (tiles_only / "tiles/earth_smoke/shards").exists()
+
+
+def test_a_shard_may_be_written_twice(smoke, tmp_path):
+  """As a runner does that takes a worker for dead."""
+  config = sources.find("earth_smoke")
+  tile = min((smoke / "tiles/earth_smoke").glob("*.tif"))
+  write = functools.partial(
+    kept_shards.write_shard,
+    *(tmp_path / "shard", [records.Part(tile)], "train", config),
+    strict=True,
+    folder=tmp_path / "kept",
+  )
+  first = write()
+  content = (tmp_path / "shard").read_bytes()
+  assert first.num_records
+  assert write().ids == first.ids
+  assert (tmp_path / "shard").read_bytes() == content
+  assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_an_interrupt_ends_the_workers(tiles_only):
