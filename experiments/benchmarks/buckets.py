@@ -104,14 +104,13 @@ def table(data: pathlib.Path, name: str) -> str:
   return "\n".join(lines)
 
 
-def waits(data: pathlib.Path, name: str) -> str:
-  """Trains from disk and from the bucket; returns lines of text.
+def waits(data: pathlib.Path, name: str):
+  """Trains from disk and from the bucket; yields a line of text each.
 
   Args:
     data: Folder of the data set on this machine.
     name: Its name.
   """
-  lines = []
   with bucket_server.running() as proxy, tempfile.TemporaryDirectory() as temp:
     os.environ.update(bucket_server.environment(proxy.url))
     url = f"gs://{bucket_server.BUCKET}/data"
@@ -125,6 +124,7 @@ def waits(data: pathlib.Path, name: str) -> str:
         + ["--config.model.depths=()", "--config.model.widths=()"]
         + ["--config.model.patch_size=1", "--config.log_every=20"]
         + ["--config.mixture.num_centers=64", "--config.eval_every=1000"]
+        + ["--config.data.batch_size=32"]
         + [f"--config.data.dir={data_dir}", f"--config.data.name={name}"],
         cwd=_ROOT,
         check=True,
@@ -135,11 +135,10 @@ def waits(data: pathlib.Path, name: str) -> str:
       found = [x for x in logs.read_metrics(workdir) if x["split"] == "train"]
       shares = [line["data_wait_fraction"] for line in found[1:]]
       speeds = [line["patches_per_second"] for line in found[1:]]
-      lines.append(
+      yield (
         f"{where}: {sum(speeds) / len(speeds):,.0f} patches/s, waits"
         f" {100 * sum(shares) / len(shares):.1f} % of the time"
       )
-  return "\n".join(lines)
 
 
 def _copy(data, name, url):
@@ -162,7 +161,8 @@ def main():
   if given.threads:
     print(read(given.data, given.name, given.threads, given.cache_dir))
   elif given.train:
-    print(waits(pathlib.Path(given.data), given.name))
+    for line in waits(pathlib.Path(given.data), given.name):
+      print(line, flush=True)
   else:
     print(table(pathlib.Path(given.data), given.name))
 
