@@ -20,7 +20,11 @@ _PICTURE = _ROOT / "docs" / "architecture.svg"
 _PARTS = {
   "experiments": ((), "all", "commands, configs, benchmarks"),
   "data_prep": ((), "left", "sources, tiles, labels, splits, records"),
-  "predict": (("predict", "prediction"), "main", "a trained run as a function"),
+  "predict": (
+    ("predict", "prediction", "predictor"),
+    "main",
+    "a trained run as a function",
+  ),
   "transfer": (("transfer",), "main", "cached features, probes, fine-tuning"),
   "training": (
     ("training",),

@@ -7,7 +7,7 @@ writes `metrics.json`, `predictions.parquet` and pictures to `DIR/eval/SPLIT`,
 and all of it on one page to `DIR/report.html`, of another split than test to
 `DIR/report_SPLIT.html`. The checkpoint is the one that was best on validation,
 by `config.best_metric`, or with `--last` the newest; `step` in metrics.json is
-its step.
+its step, of several runs the sum of theirs.
 
 Several runs, of other seeds or models on the same data set, are evaluated and
 calibrated as one whose answers are the mean of theirs. What is found goes to

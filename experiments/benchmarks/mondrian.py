@@ -20,7 +20,7 @@ import pathlib
 
 import numpy as np
 
-from experiments.benchmarks import splits
+from experiments.benchmarks import split_tables
 from geojax.evaluation import conformal
 from geojax.tasks.coords_metrics import REGIONS
 from geojax.training import data_info
@@ -64,7 +64,7 @@ def measure(tables, *, num_halves: int = _NUM_HALVES, seed: int = 0) -> dict:
   """Tries all ways on halves of the blocks of each table.
 
   Args:
-    tables: Results of `splits.read_table`.
+    tables: Results of `split_tables.read_table`.
     num_halves: Random halves of the blocks of each.
     seed: Of the halves.
 
@@ -120,7 +120,7 @@ def main():
     ]
     if workdirs:
       tables = [
-        splits.read_table(path, data_info.load(path).block_deg)
+        split_tables.read_table(path, data_info.load(path).block_deg)
         for path in workdirs
       ]
       print(f"\n{variant.name}, {len(tables)} runs\n")

@@ -77,16 +77,22 @@ def save(ensemble: Ensemble, folder) -> None:
   files.write_text(folder / FILE, text + "\n")
 
 
-def restore_saved(folder) -> Ensemble:
+def restore_saved(folder, *, last: bool = False) -> Ensemble:
   """Restores the runs that `save` noted, each at its step.
 
   Args:
     folder: The folder.
+    last: Whether other checkpoints are asked for, which is refused.
 
   Raises:
-    ConfigError: See `restore_all`; or the file is damaged.
+    ConfigError: See `restore_all`; `last`; or the file is damaged.
     CheckpointError: A run's checkpoint of that step is gone, or cannot be read.
   """
+  if last:
+    raise ConfigError(
+      f"{folder} has runs at the steps that they were evaluated with; for the"
+      " newest checkpoints give --last with the workdirs of the runs"
+    )
   return restore_all(*_read(folder))
 
 

@@ -52,8 +52,7 @@ def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
   Args:
     workdir: Folder of the run, or of an `ensemble`.
     last: Whether to load the newest checkpoint instead of the one that was best
-      on validation, by `config.best_metric`. An ensemble's are those it was
-      evaluated with.
+      on validation, by `config.best_metric`; not of an ensemble.
 
   Returns:
     The run.
@@ -64,7 +63,7 @@ def load(workdir: pathlib.Path, *, last: bool = False) -> Run:
     CheckpointError: The checkpoint cannot be read.
   """
   if ensemble.is_ensemble(workdir):
-    return of_ensemble(ensemble.restore_saved(workdir))
+    return of_ensemble(ensemble.restore_saved(workdir, last=last))
   config = config_lib.load_config(workdir / workdir_lib.CONFIG_FILE)
   dataset, mesh, task_list = _open(config)
   state, best_step = restore.restore_state(

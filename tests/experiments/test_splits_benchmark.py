@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from experiments.benchmarks import splits
+from experiments.benchmarks import split_tables, splits
 from geojax import tasks
 from geojax.training import config as config_lib
 
@@ -48,7 +48,9 @@ def test_a_table_has_means_spreads_and_intervals():
   tables = [make_table(0), make_table(1)]
   baselines = [{"median_km": 10.0}, {"median_km": 30.0}]
   baselines = [{**found, "nll_nats": 0.5} for found in baselines]
-  text = splits.describe({"base": tables}, LISTED, {"constant": baselines})
+  text = split_tables.describe(
+    {"base": tables}, LISTED, {"constant": baselines}
+  )
   found = rows(text)
   assert found[""] == ["base", "constant"]
   each = [t["nll_nats"][t["coords_counts"]].mean() for t in tables]
@@ -76,7 +78,7 @@ def test_a_table_has_means_spreads_and_intervals():
 def test_a_comparison_is_of_the_same_patches():
   base = [make_table(0), make_table(1), make_table(2)]
   better = [make_table(0, -0.5), make_table(1, -0.1), make_table(2, 0.3)]
-  found = rows(splits.compare({"base": base, "other": better}, LISTED))
+  found = rows(split_tables.compare({"base": base, "other": better}, LISTED))
   assert found["less base"] == ["other"]
   (cell,) = found["nll, nats; 0 is uniform"]
   # All blocks are in all splits, so that they differ alike in each resample,
@@ -87,7 +89,7 @@ def test_a_comparison_is_of_the_same_patches():
   assert "better" not in found["truths in the 80 % region"][0]
   others = [{k: v[5:] for k, v in table.items()} for table in better]
   with pytest.raises(ValueError, match="not of the same patches"):
-    splits.compare({"base": base, "other": others}, LISTED)
+    split_tables.compare({"base": base, "other": others}, LISTED)
 
 
 def test_what_one_config_does_not_measure_is_left_out():
@@ -96,9 +98,9 @@ def test_what_one_config_does_not_measure_is_left_out():
     {k: v for k, v in table.items() if k != "nll_nats"} for table in base
   ]
   variants = {"base": base, "regression": regression}
-  found = rows(splits.describe(variants, LISTED, {}))
+  found = rows(split_tables.describe(variants, LISTED, {}))
   assert found["nll, nats; 0 is uniform"][1] == ""
-  found = rows(splits.compare(variants, LISTED))
+  found = rows(split_tables.compare(variants, LISTED))
   assert "nll, nats; 0 is uniform" not in found
   assert found["median distance, km"][0].startswith("0.000 ")
 

@@ -25,7 +25,8 @@ MAY_REACH = {
 MAY_REACH["training"] = MAY_REACH["tasks"] | {"tasks", "files"}
 MAY_REACH["transfer"] = MAY_REACH["training"] | {"training"}
 MAY_REACH["prediction"] = MAY_REACH["training"]
-MAY_REACH["predict"] = MAY_REACH["training"] | {"training", "prediction"}
+MAY_REACH["predictor"] = MAY_REACH["training"] | {"training", "prediction"}
+MAY_REACH["predict"] = MAY_REACH["predictor"] | {"predictor"}
 # Only what a call of `from_pretrained` imports.
 MAY_REACH["__init__"] = MAY_REACH["predict"] | {"predict"}
 FRAMEWORKS = {

@@ -117,6 +117,9 @@ def test_its_folder_is_for_these_runs_at_these_steps(workdirs, smoke, tmp_path):
   ensemble.save(two, folder)
   with pytest.raises(ConfigError, match="other runs answer together"):
     ensemble.save(ensemble.restore_all(workdirs[1:]), folder)
+  for load in (run_lib.load, predict.load):
+    with pytest.raises(ConfigError, match="give --last with the workdirs"):
+      load(folder, last=True)
   saved = json.loads((folder / "ensemble.json").read_text())
   assert [member["step"] for member in saved["members"]] == [6, 6]
   saved["members"][0]["step"] = 5
