@@ -40,7 +40,8 @@ def default_config() -> ml_collections.ConfigDict:
   config.extensions = ()
   # Protocols of tasks with one answer a patch, on cached features: "knn",
   # "ridge", "logistic" (not of numbers); trained: "finetune", the whole
-  # encoder, and "scratch", the same from random weights.
+  # encoder, with a head that starts as a ridge regression, and "scratch", the
+  # same from random weights.
   config.protocols = ("knn", "ridge", "logistic", "finetune", "scratch")
   # Of tasks with an answer a pixel: "linear", a 1 x 1 convolution by ridge
   # regression, on cached maps of the encoder and of random weights; trained:

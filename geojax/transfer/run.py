@@ -287,7 +287,6 @@ class _Bench:
     self._each(problem, CONSTANT, CONSTANT, self.config.shots, answer)
 
   def _probe(self, problem, arrays, protocol, shots, fit):
-
     def answer(rows, number, seed):
       del seed
       return problem.score(fit(arrays, rows, shots=number))
@@ -314,9 +313,8 @@ class _Bench:
         for collection, arrays in variables.items()
       }
 
-    def answer(rows, number, seed):
+    def answer(rows, _, seed):
       nonlocal trainer
-      del number
       if trainer is None:
         trainer = training_lib.Trainer(
           run, task, self.dataset, None if scratch else start
@@ -325,6 +323,7 @@ class _Bench:
         np.asarray(split.positions)[rows],
         {label: split.labels[label][rows] for label in names},
         seed,
+        problem.encoded("train")[rows] if protocol == "finetune" else None,
       )
       return problem.score_table(trainer.predict(variables, "test"))
 

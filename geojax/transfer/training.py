@@ -8,6 +8,7 @@ from geojax.training import config as config_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
 from geojax.training.errors import ConfigError
+from geojax.transfer import probed_heads
 
 # From random weights, not from the encoder's.
 SCRATCH = ("scratch", "core_unet")
@@ -80,14 +81,20 @@ class Trainer:
       compiler_options=compilation.options(),
     )
     self._table = evaluate.make_table(run_config, [task], dataset, self._mesh)
+    self._features = jax.jit(
+      step_lib.make_features(run_config, **scale),
+      compiler_options=compilation.options(),
+    )
 
-  def train(self, positions, labels, seed):
+  def train(self, positions, labels, seed, encoded=None):
     """Trains on some records.
 
     Args:
       positions: Their positions in the train split, `[count]`.
       labels: Their labels by name, `[count, ...]`.
       seed: Of initial weights and order.
+      encoded: What a linear head starts as a ridge regression of, see
+        `probed_heads`; None leaves it as it is drawn.
 
     Returns:
       Variables, for `predict`.
@@ -103,6 +110,8 @@ class Trainer:
       },
       start=self._start,
     )
+    if encoded is not None:
+      state = self._probed(state, positions, encoded)
     state = jax.device_put(state, sharding.replicated(self._mesh))
     source = _Subset(
       self._dataset.source("train", sorted(labels)),
@@ -116,6 +125,26 @@ class Trainer:
       batch = sharding.put_batch(next(batches), self._mesh)
       state, _ = self._step(state, batch)
     return state.evaluated
+
+  def _probed(self, state, positions, encoded):
+    """The state with a head that is fitted to the encoder's features."""
+    model, name = state.params["model"], self._task.name
+    if not probed_heads.is_linear(model[name]):
+      return state
+    variables = {"params": model, "batch_stats": state.batch_stats}
+    batches = pipeline.eval_batches(
+      self._dataset.source("train", ()),
+      batch_size=self._config.data.eval_batch_size,
+      records=positions,
+    )
+    features = [
+      np.asarray(self._features(variables, batch["image"]))[batch["mask"]]
+      for batch in batches
+    ]
+    head = probed_heads.fit(model[name], np.concatenate(features), encoded)
+    return state.replace(
+      params={**state.params, "model": {**model, name: head}}
+    )
 
   def predict(self, variables, split):
     """Returns a table of a split, see `evaluate.make_table`."""

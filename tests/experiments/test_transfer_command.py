@@ -229,3 +229,26 @@ def test_statistics_of_each_stage_are_features(smoke, encoder, tmp_path):
   assert changed == {str(encoder), "random"}
   with pytest.raises(ConfigError, match=r"results of another .*pooling"):
     run.run(config.copy_and_resolve_references(), tmp_path / "encoder", print)
+
+
+def test_fine_tuning_starts_from_ridge_regression(smoke, encoder, tmp_path):
+  config = make_config(
+    smoke,
+    encoder,
+    protocols=("ridge", "finetune", "scratch"),
+    encoders=("pretrained",),
+    shots=(25,),
+    trained_shots=(25,),
+  )
+  # Nothing is learned, but for the running statistics of one step.
+  config.train.num_steps, config.train.learning_rate = 1, 1e-12
+  run.run(config, tmp_path, lambda line: None)
+  found = {
+    (r["protocol"], r["seed"]): r["value"]
+    for r in read_results(tmp_path)
+    if r["metric"] == "accuracy"
+  }
+  for seed in range(2):
+    ridge = found["ridge", seed]
+    assert found["finetune", seed] == pytest.approx(ridge, abs=0.05)
+    assert found["scratch", seed] < ridge - 0.1
