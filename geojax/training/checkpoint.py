@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import pathlib
 import time
+from concurrent import futures
 from unittest import mock
 
 import jax
@@ -67,6 +68,7 @@ class Checkpointer:
     self._folder = files.absolute(workdir / "checkpoints")
     self._damaged_folder = files.absolute(workdir / "checkpoints_damaged")
     self._saving = None
+    self._thread = futures.ThreadPoolExecutor(1, "save")
     # The training loop decides when to save.
     always = ocp.training.save_decision_policies.FixedIntervalPolicy(1)
     self._preserved = _policies.AnyPreservationPolicy([])
@@ -98,30 +100,43 @@ class Checkpointer:
 
     Args:
       step: Steps taken.
-      state: Tree of arrays.
+      state: Tree of arrays; may be donated once this returns.
       record: State of the host, a dict that JSON can hold.
       best_step: The checkpoint to keep in addition to the newest ones.
 
     Raises:
-      CheckpointError: This checkpoint or the last one cannot be written.
+      CheckpointError: An earlier checkpoint, or this one, cannot be written.
     """
-    self._preserved.policies = [
-      _policies.LatestN(self._keep),
-      _policies.CustomSteps([best_step]),
-    ]
-    saved = {
-      "state": state,
-      "record": {
-        "content": record,
-        "checksum": checksums.of_record(record),
-        "arrays": checksums.of_arrays(state),
-      },
+    described = {
+      "content": record,
+      "checksum": checksums.of_record(record),
+      "arrays": checksums.of_arrays(state),
     }
     with self._explain_failed_writes():
       self._await_last_save()
+      # Not before: the last save would apply these to its own step.
+      self._preserved.policies = [
+        _policies.LatestN(self._keep),
+        _policies.CustomSteps([best_step]),
+      ]
       if not files.is_local(self._folder):
         self._set_aside(step)
-      self._saving = self._checkpointer.save_checkpointables_async(step, saved)
+      if jax.process_count() > 1:
+        # Orbax synchronizes the processes by collectives, which a thread could
+        # start in another order than the other processes.
+        self._saving = self._start(step, state, described)
+      else:
+        # Orbax runs Python code for each array before it returns, longer than a
+        # step takes. Values on the host, as the next step donates the state.
+        values = jax.device_get(state)
+        self._saving = self._thread.submit(
+          lambda: self._start(step, values, described).result()
+        )
+
+  def _start(self, step, state, record):
+    return self._checkpointer.save_checkpointables_async(
+      step, {"state": state, "record": record}
+    )
 
   def _await_last_save(self):
     # Orbax would wait too, but a save whose result is never requested keeps its
@@ -261,6 +276,7 @@ class Checkpointer:
       try:
         self._await_last_save()
       finally:
+        self._thread.shutdown()
         self._checkpointer.close()
 
   @contextlib.contextmanager

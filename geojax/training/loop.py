@@ -14,6 +14,7 @@ from geojax import files, tasks
 from geojax.training import (
   agreement,
   checkpoint,
+  checksums,
   config_check,
   data_info,
   deadline,
@@ -226,12 +227,8 @@ def _train(config, dataset, workdir, progress, stop, opened):
       read()
       with clock.pause("save_wait_s"):
         log.publish()
-        checkpointer.save(
-          step,
-          state,
-          dataclasses.asdict(so_far),
-          best_step=so_far.best_step,
-        )
+        record = dataclasses.asdict(so_far)
+        checkpointer.save(step, state, record, best_step=so_far.best_step)
       saved = step
     if over:
       break
@@ -293,7 +290,10 @@ def _initial_state(config, task_list, dataset, mesh, checkpointer):
       config, task_list, data_info.describe(config.data.name, dataset)
     ),
   )
-  return jax.device_put(state, shardings), progress_lib.Progress(), shardings
+  state = jax.device_put(state, shardings)
+  # Compiles them: the first save is to take no longer than the others.
+  checksums.of_arrays(state)
+  return state, progress_lib.Progress(), shardings
 
 
 class _Trace:

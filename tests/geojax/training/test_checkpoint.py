@@ -73,6 +73,32 @@ def test_saves_leave_no_threads_behind(tmp_path):
   assert counts[23] < counts[3] + 10
 
 
+def test_a_save_holds_its_step_and_does_not_stop_the_next(
+  tmp_path, monkeypatch
+):
+  """Orbax starts only after the next step has overwritten the state."""
+  checkpointer = checkpoint.Checkpointer(tmp_path, keep=1)
+  orbax = checkpointer._checkpointer
+  start, taken = orbax.save_checkpointables_async, threading.Event()
+
+  def start_late(*arguments):
+    assert taken.wait(60)
+    return start(*arguments)
+
+  monkeypatch.setattr(orbax, "save_checkpointables_async", start_late)
+  step = jax.jit(
+    lambda state: jax.tree.map(lambda x: x + 1, state), donate_argnums=0
+  )
+  state = step(_state(0))
+  checkpointer.save(1, state, {"step": 1}, best_step=1)
+  jax.block_until_ready(step(state))
+  taken.set()
+  checkpointer.close()
+  jax.tree.map(
+    np.testing.assert_array_equal, _restore(tmp_path)[0], step(_state(0))
+  )
+
+
 def _data_file(folder):
   """The largest file, which holds the arrays."""
   files = [path for path in folder.rglob("*") if path.is_file()]
@@ -261,7 +287,8 @@ def test_with_all_checkpoints_damaged_nothing_is_moved(workdir):
   assert not (workdir / "checkpoints_damaged").exists()
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir):
+@pytest.mark.parametrize("calls", [("close",), ("save", "close")])
+def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir, calls):
   # A limit on a file's size fails a write as a full disk does.
   soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
   checkpointer = checkpoint.Checkpointer(workdir, keep=2)
@@ -272,8 +299,14 @@ def test_a_full_disk_is_one_sentence_and_leaves_older_ones(workdir):
   resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, hard))
   try:
     checkpointer.save(5, large, {"step": 5}, best_step=1)
-    with pytest.raises(CheckpointError, match=r"cannot write.*such as a full"):
-      checkpointer.close()
+    raising = {
+      "close": checkpointer.close,
+      "save": lambda: checkpointer.save(6, large, {"step": 6}, best_step=1),
+    }
+    expected = r"cannot write.*such as a full"
+    for call in calls:
+      with pytest.raises(CheckpointError, match=expected):
+        raising[call]()
   finally:
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
   state, record, _, steps = _restore(workdir)

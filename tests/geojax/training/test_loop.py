@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 
 from geojax import centers, encodings, losses, mixture, tasks
-from geojax.training import dataset as dataset_lib
-from geojax.training import evaluate as evaluate_lib
 from geojax.training import (
+  checksums,
   logs,
   loop,
   pipeline,
   progress,
   sharding,
 )
+from geojax.training import dataset as dataset_lib
+from geojax.training import evaluate as evaluate_lib
 from geojax.training import run as run_lib
 from geojax.training import state as state_lib
 from geojax.training import step as step_lib
@@ -70,6 +71,23 @@ def test_the_loss_falls(small_config, tmp_path, coords):
   # A line holds what came after the line before: saves at each, one evaluation.
   assert [line["save_wait_s"] > 0 for line in lines] == [False] + 5 * [True]
   assert [x["step"] for x in lines if x["eval_s"] > 0] == [16]
+
+
+def test_saves_compile_no_checksums(small_config, tmp_path, monkeypatch):
+  real, sums, compiled = checksums.of_arrays, checksums._sums_of_words, []
+
+  def of_arrays(state):
+    before = sums._cache_size()
+    values = real(state)
+    compiled.append(sums._cache_size() - before)
+    return values
+
+  monkeypatch.setattr(checksums, "of_arrays", of_arrays)
+  sums.clear_cache()
+  small_config.num_steps, small_config.checkpoint_every = 3, 1
+  _train(small_config, tmp_path)
+  # At set-up, then at the save after each step.
+  assert compiled == [1, 0, 0, 0]
 
 
 def test_a_killed_run_ends_like_one_never_killed(
