@@ -4,9 +4,9 @@ import datetime
 import json
 import pathlib
 import re
-import subprocess
-import sys
 
+import build_runs
+import command_runs
 import numpy as np
 import pytest
 
@@ -30,14 +30,8 @@ def write_file(folder, name):
   return path
 
 
-def run(command, *arguments):
-  done = subprocess.run(
-    [sys.executable, *command.split(), *map(str, arguments)],
-    cwd=ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+def run(script, *arguments):
+  done = command_runs.run(script, *arguments)
   assert done.returncode == 0, done.stderr
   return done.stdout
 
@@ -45,7 +39,7 @@ def run(command, *arguments):
 def train(config, workdir, data_dir, *arguments):
   """Trains 20 steps and evaluates; returns the table, metrics and log."""
   printed = run(
-    "experiments/main.py",
+    "main.py",
     *(f"--config={config}", f"--workdir={workdir}", *_SMALL),
     f"--config.data.dir={data_dir}",
     *arguments,
@@ -84,7 +78,7 @@ def test_a_file_of_ones_own_trains_and_is_reported(name, smoke, tmp_path):
     # A sum of squares of probabilities' errors is at most 2.
     assert all(line["climate"] <= 2 for line in train_lines)
   # Another command finds the file by the run's config.
-  again = run("experiments/evaluate.py", f"--workdir={workdir}")
+  again = run("evaluate.py", f"--workdir={workdir}")
   assert again.splitlines()[:-2] == table.splitlines()[:-2]
 
 
@@ -105,11 +99,11 @@ def test_a_source_of_ones_own_is_built_and_trained_on(tmp_path):
       date=day,
     )
   source = write_file(tmp_path / "mine", "drone.py")
-  run(
-    "-m data_prep.build",
+  code = build_runs.run_main(
     *(f"--config={source}", f"--source={tmp_path / 'in'}"),
     *(f"--output={tmp_path / 'data'}", "--validation=0.2", "--test=0.2"),
   )
+  assert code == 0
   table, metrics, _ = train(
     "experiments/configs/base.py",
     tmp_path / "run",
