@@ -55,6 +55,20 @@ def _end_in_save(folder):
   threading.Thread(target=watch, daemon=True).start()
 
 
+def _end_after(count, seconds):
+  """Ends the run so long after the count'th batch, of any kind, is put."""
+  real, puts = sharding.put_batch, []
+
+  def put(batch, mesh):
+    puts.append(1)
+    if len(puts) == count:
+      # Not a daemon: even a run that is done by then ends so.
+      threading.Timer(seconds, _end, [signal.SIGKILL]).start()
+    return real(batch, mesh)
+
+  sharding.put_batch = put
+
+
 def _fail_to_read():
   """No checkpoint can be read by this process."""
 
@@ -80,6 +94,9 @@ def main(workdir, config_path, when, port=None, count=1, process_id=0):
     _end_in_put(1, config.data.eval_batch_size, signal.SIGKILL)
   elif when == "term":
     _end_in_put(2, rows, signal.SIGTERM)
+  elif when.startswith("after "):
+    _, batches, seconds = when.split()
+    _end_after(int(batches), float(seconds))
   elif when == "unreadable":
     _fail_to_read()
   elif when == "term_in_evaluation":
