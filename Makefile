@@ -28,7 +28,7 @@ test: lint
 	$(BIN)/python -m pytest
 
 # Tests of minutes, and those that need PyTorch or Beam, run by their markers.
-# Programs are compiled as users do; the other tests save the time.
+# Commands compile their programs as users do; the other tests save the time.
 test-slow: $(VENV)/test-ready
 	JAX_DISABLE_MOST_OPTIMIZATIONS=false \
 	  $(BIN)/python -m pytest -m slow --dist worksteal

@@ -45,6 +45,8 @@ def start(folder, config, when, *arguments, devices=2):
     "PYTHONPATH": str(ROOT),
     "JAX_COMPILATION_CACHE_DIR": _PROGRAMS.name,
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1",
+    # As runs in the test's own process, which these are compared with.
+    "JAX_DISABLE_MOST_OPTIMIZATIONS": "true",
   }
   return subprocess.Popen(
     [sys.executable, str(_SCRIPT), str(folder), str(path), when, *arguments],

@@ -15,7 +15,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
   os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp()
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 # XLA's optimisations take a third of the time of all tests, and the programs of
-# training and models run for a moment; see `optimisations`.
+# training and models run for a moment; see `optimisations`. This is of commands
+# that tests start: make test-slow has them compiled as users do.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
 
 import jax
@@ -26,6 +27,8 @@ from data_prep import build
 # A [batch, 1] loss against a [batch] mask broadcasts to [batch, batch] and
 # trains on nonsense; here it raises instead.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Of pytest's own process, whatever holds for the commands it starts.
+jax.config.update("jax_disable_most_optimizations", True)
 
 _REPO = pathlib.Path(__file__).parents[1]
 
