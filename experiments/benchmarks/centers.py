@@ -3,12 +3,12 @@
   python -m experiments.benchmarks.centers --output=centers
 
 Every initialisation x number of centers x frozen or learned kappa and mu, for
-train sets of 10^3 to 10^6 patches of the `earth` data set; beside them a
-classification over the same centers and a regression of the encoded
-coordinates. All of them are heads on the same small network, over what can be
-read off a patch at once: mean, deviation and gradient of each band and the
-means of its quarters. So a training takes seconds to minutes, and all find the
-same features to work with.
+train sets of 10^3 to 10^6 patches of the `earth` data set; beside them the same
+mixture by the base config's loss, a classification over the same centers and a
+regression of the encoded coordinates. All of them are heads on the same small
+network, over what can be read off a patch at once: mean, deviation and gradient
+of each band and the means of its quarters. So a training takes seconds to
+minutes, and all find the same features to work with.
 
 Each training is evaluated on test at the step that is best on validation; one
 line of results.jsonl each. A run that was stopped goes on where it was.
@@ -40,6 +40,7 @@ LEARNED = ("none", "kappa", "mu", "kappa+mu")
 BATCH = 128
 HIDDEN = 64
 LEARNING_RATE = 3e-3
+SMOOTHING_KM = 300.0
 # Relative to that of the network.
 RATE_OF = {"log_kappa": 3.0, "mu": 0.3}
 
@@ -76,9 +77,15 @@ def loss_of(params, fixed, features, x, *, head):
   """The mean loss of a batch; of a mixture, the nll relative to uniform."""
   layers = params["network"]
   components = {**fixed, **params["mixture"]}
-  if head == "mixture":
+  if head in ("mixture", "smoothed"):
+    log_prob_fn = mixture.fused_log_prob
+    if head == "smoothed":
+      log_prob_fn = functools.partial(
+        mixture.fused_smoothed_log_prob,
+        blur_rad=SMOOTHING_KM / sphere.EARTH_RADIUS_KM,
+      )
     hidden = apply_hidden(layers, features)
-    log_prob = mixture.fused_log_prob(x, hidden, **layers[-1], **components)
+    log_prob = log_prob_fn(x, hidden, **layers[-1], **components)
     return losses.relative_nll(log_prob).mean()
   outputs = apply_network(layers, features)
   if head == "regression":
@@ -221,7 +228,8 @@ def trainings(num_train, num_centers, learned):
       if k > n / 2:
         continue
       of_centers = {"num_train": n, "num_centers": k, "method": method}
-      yield {**of_centers, "head": "classification"}
+      for head in ("classification", "smoothed"):
+        yield {**of_centers, "head": head}
       for names in learned:
         yield {**of_centers, "head": "mixture", "learned": names}
 

@@ -1,8 +1,8 @@
 """Figures that hold over splits: configs trained on several draws of blocks.
 
   python -m experiments.benchmarks.splits --folder=DIR \
-    [--variant="smoothed: --config.loss.coords=smoothed" ...] \
-    [--ensemble="both: base, smoothed" ...]
+    [--variant="mvmf: --config.loss.coords=mvmf" ...] \
+    [--ensemble="both: base, mvmf" ...]
 
 One draw of the blocks that are held out shows little: the sample's test split
 has some 70 of them. This builds the sample data set with `--num_splits` draws,

@@ -24,6 +24,7 @@ def get_config():
   config.model.depths = (1, 1, 1)
   config.model.widths = (64, 128, 256)
 
+  config.loss.coords = "mvmf"
   # Centers of a small region: half of a component's mass within 230 km.
   config.mixture.num_centers = 256
   config.mixture.log_kappa = 7.0
