@@ -5,8 +5,11 @@
 Trains 10,000 steps with evaluation and a checkpoint every 100, and compares the
 process's memory in the last 100 with that after the first 500: within 2 %, or
 the exit code is 1. Medians are compared, as a save holds a copy for a moment.
-Some 0.1 MiB a save stay: TensorStore, up to 0.1.86, keeps 257 bytes of each
-`to_json`, of which Orbax calls several for each array.
+On 2 cores of an Intel Xeon it grew by 7 %, 0.5 MiB with each save and
+evaluation. 0.2 MiB of that is what a save of 190 arrays leaves (of one array,
+0.04 MiB): TensorStore, up to 0.1.86, never frees what `to_json` makes, 4 KB of
+the spec of an array, and Orbax calls it for each. Evaluations alone leave
+nothing; where the rest goes is not known.
 """
 
 import collections
