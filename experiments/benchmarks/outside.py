@@ -1,0 +1,259 @@
+"""Measures that mark patches from outside of what training saw.
+
+  python -m experiments.benchmarks.outside --images=DIR --folder=DIR
+
+Trains configs/eurosat.py on blocks of the western 60 % of EuroSAT's places, and
+compares blocks of the same region that it never saw with the eastern 20 %. For
+each measure it prints the area under the ROC curve: how often an eastern patch
+has a higher value than a western one, 0.5 for a measure that knows nothing. How
+much the features tell at all is shown by logistic regression that learns both
+sides from half of the blocks, and is tried on the others. Then come coverage
+and nll of both sides. `--images` is as for `benchmarks.eurosat`. What is done
+already is not done again.
+"""
+
+import csv
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+from absl import app, flags
+from scipy import stats
+
+from geojax import encodings, losses, predict, sphere
+from geojax.evaluation import probes
+from geojax.training import dataset as dataset_lib
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_SOURCE = flags.DEFINE_string("images", None, "Folder with EuroSAT's images.")
+_OUTPUT = flags.DEFINE_string("folder", None, "Folder to write to.")
+_NUM_STEPS = flags.DEFINE_integer("num_steps", 1000, "Steps of the training.")
+
+_NAME = "eurosat_west"
+# Of longitudes: where the west ends and the east begins.
+_WEST, _EAST = 0.6, 0.8
+_SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
+# Images so near the edge of a block of one degree are left out, so that two
+# blocks are twice as far from each other.
+_EDGE_DEG = 0.05
+_NUM_TRAIN = 8192
+_NUM_NEIGHBOURS = 10
+_C = 0.01
+_LEVELS = (0.5, 0.8, 0.95)
+
+
+def write_table(source: pathlib.Path, path: pathlib.Path) -> float:
+  """Writes the images that are used, with their splits.
+
+  Args:
+    source: Folder with `places.csv`.
+    path: The table.
+
+  Returns:
+    The longitude at which the east begins.
+  """
+  with (source / "places.csv").open() as file:
+    rows = list(csv.DictReader(file))
+  lat, lon = (np.array([float(r[key]) for r in rows]) for key in ("lat", "lon"))
+  west, east = np.quantile(lon, [_WEST, _EAST])
+  corners = np.floor(np.stack([lat, lon], axis=1))
+  blocks, block = np.unique(corners, axis=0, return_inverse=True)
+  drawn = np.random.default_rng(0).choice(
+    list(_SHARES), size=len(blocks), p=list(_SHARES.values())
+  )[block]
+  to_edge = np.minimum(*(np.abs(x - np.round(x)) for x in (lat, lon)))
+  split = np.where((lon < west) & (to_edge >= _EDGE_DEG), drawn, "")
+  split = np.where(lon >= east, "test", split)
+  with path.open("w") as file:
+    writer = csv.DictWriter(file, [*rows[0], "split"])
+    writer.writeheader()
+    for row, name in zip(rows, split, strict=True):
+      if name:
+        writer.writerow({**row, "split": name})
+  return east
+
+
+def _run(*words):
+  print(*words, flush=True)
+  subprocess.run([sys.executable, *words], cwd=_ROOT, check=True)
+
+
+def train(source: pathlib.Path, folder: pathlib.Path):
+  """Builds the records and trains on them; returns workdir and longitude."""
+  folder.mkdir(parents=True, exist_ok=True)
+  table, workdir = folder / "places.csv", folder / "run"
+  east_deg = write_table(source, table)
+  _run(
+    *("-m", "data_prep.build", "--config=images", f"--source={source}"),
+    *(f"--table={table}", "--target=class", f"--name={_NAME}"),
+    f"--output={folder / 'data'}",
+  )
+  _run(
+    *("experiments/main.py", "--config=experiments/configs/eurosat.py"),
+    *(f"--workdir={workdir}", f"--config.data.dir={folder / 'data'}"),
+    *(f"--config.data.name=geo_tiles/{_NAME}", "--config.tasks=('coords',)"),
+    *("--config.mixture.num_centers=128", "--config.mixture.background=0.001"),
+    f"--config.num_steps={_NUM_STEPS.value}",
+  )
+  return workdir, east_deg
+
+
+def mahalanobis(features, train_features):
+  """Squared Mahalanobis distances to the mean of some features.
+
+  Args:
+    features: Shape `[count, features]`.
+    train_features: Shape `[n, features]`.
+
+  Returns:
+    Shape `[count]`.
+  """
+  mean = train_features.mean(axis=0)
+  squares, axes = np.linalg.eigh(np.cov(train_features, rowvar=False))
+  # Directions along which nothing varies count as those that hardly do.
+  squares = np.maximum(squares, 1e-4 * squares.max())
+  return np.square((features - mean) @ (axes / np.sqrt(squares))).sum(axis=-1)
+
+
+def nearest(features, train_features):
+  """Cosine distances to the nearest of some features, of the k-th one.
+
+  Args:
+    features: Shape `[count, features]`.
+    train_features: Shape `[n, features]`.
+
+  Returns:
+    Shape `[count]`.
+  """
+  units, others = (
+    x / np.linalg.norm(x, axis=-1, keepdims=True)
+    for x in (features, train_features)
+  )
+  similar = units @ others.T
+  return 1 - np.partition(similar, -_NUM_NEIGHBOURS)[:, -_NUM_NEIGHBOURS]
+
+
+def read(dataset, split: str, at_most: int | None = None):
+  """Images and places of a split, or of some records spread evenly over it."""
+  positions = dataset.positions(split, at_most)
+  records = dataset.source(split, ("coords",)).read(positions)
+  return records["image"], encodings.coordinates_to_unit(
+    np.float64(records["coords"])
+  )
+
+
+def measure(predictor, images, train_features) -> dict[str, np.ndarray]:
+  """Measures of patches, higher for those that look unlike train patches.
+
+  Args:
+    predictor: A `geojax.predictor.Predictor`.
+    images: Raw patches, `[count, ...]`.
+    train_features: Its features of train patches.
+
+  Returns:
+    Arrays `[count]` by name.
+  """
+  found = predictor.predict(images)
+  features = predictor.features(images)
+  log_weight = np.asarray(jax.nn.log_softmax(found.logits), np.float64)
+  return {
+    "area of the 80 % region": found.credible_area_km2((0.8,))[:, 0],
+    "entropy of the weights": -(np.exp(log_weight) * log_weight).sum(axis=-1),
+    "weight of the background": found.columns["background_weight"],
+    "Mahalanobis distance of the features": mahalanobis(
+      features, train_features
+    ),
+    f"cosine distance to neighbour {_NUM_NEIGHBOURS}": nearest(
+      features, train_features
+    ),
+  }
+
+
+def learned(features, is_east, x) -> np.ndarray:
+  """Log odds of the east by logistic regression, of blocks it did not see.
+
+  Args:
+    features: Shape `[count, features]`.
+    is_east: Booleans `[count]`.
+    x: Places, unit vectors, `[count, 3]`.
+
+  Returns:
+    Shape `[count]`: each half of the blocks by what the other half teaches.
+  """
+  corners = np.floor(np.stack(sphere.unit_to_latlon(x), axis=1))
+  _, block = np.unique(corners, axis=0, return_inverse=True)
+  half = np.random.default_rng(0).permutation(block.max() + 1)[block] % 2
+  targets = np.eye(2)[is_east.astype(int)]
+  odds = np.empty(len(features))
+  for held_out in (half == 0, half == 1):
+    fit = probes.logistic(
+      features[~held_out], targets[~held_out], c_values=(_C,)
+    )
+    logits = fit(features[held_out])
+    odds[held_out] = logits[:, 1] - logits[:, 0]
+  return odds
+
+
+def auroc(inside, outside) -> float:
+  """Area under the ROC curve of a measure that is higher outside."""
+  rank_sum = stats.rankdata(np.concatenate([outside, inside]))[: len(outside)]
+  above = rank_sum.sum() - len(outside) * (len(outside) + 1) / 2
+  return above / (len(inside) * len(outside))
+
+
+def describe(workdir: pathlib.Path, east_deg: float) -> str:
+  """Measures a run's test split.
+
+  Args:
+    workdir: Of the run.
+    east_deg: Longitude at which the east begins.
+
+  Returns:
+    Two tables in Markdown.
+  """
+  predictor = predict.load(workdir)
+  config = predictor.config
+  dataset = dataset_lib.open_dataset(config.data.dir, config.data.name)
+  train_images, _ = read(dataset, "train", _NUM_TRAIN)
+  train_features = predictor.features(train_images)
+  images, x = read(dataset, "test")
+  is_east = sphere.unit_to_latlon(x)[1] >= east_deg
+  lines = ["| measure | area under the ROC curve |", "|---|---|"]
+  measures = measure(predictor, images, train_features)
+  odds = learned(predictor.features(images), is_east, x)
+  measures["logistic regression that learned both sides"] = odds
+  for name, values in measures.items():
+    area = auroc(values[~is_east], values[is_east])
+    lines.append(f"| {name} | {area:.3f} |")
+  lines += [
+    "",
+    "| | images | nll, nats | "
+    + " | ".join(f"in the {level:.0%} region" for level in _LEVELS)
+    + " | area of the 80 % region, 10^6 km² |",
+    "|---" * (4 + len(_LEVELS)) + "|",
+  ]
+  for name, rows in (("west", ~is_east), ("east", is_east)):
+    found = predictor.predict(images[rows])
+    nll = losses.relative_nll(found.log_prob(np.float32(x[rows]))).mean()
+    level = found.credible_level(np.float32(x[rows]))
+    shares = " | ".join(f"{np.mean(level <= asked):.3f}" for asked in _LEVELS)
+    area = np.median(found.credible_area_km2((0.8,))) / 1e6
+    lines.append(
+      f"| {name} | {rows.sum():,} | {nll:.3f} | {shares} | {area:.2f} |"
+    )
+  return "\n".join(lines)
+
+
+def main(_):
+  """Trains, and prints two tables."""
+  source, folder = (
+    pathlib.Path(flag).resolve() for flag in (_SOURCE.value, _OUTPUT.value)
+  )
+  print(describe(*train(source, folder)))
+
+
+if __name__ == "__main__":
+  flags.mark_flags_as_required(["images", "folder"])
+  app.run(main)
