@@ -111,7 +111,7 @@ _VALUES = {
   "init.bands": ("match", "some", _INIT),
   "init.any_patch_size": ("True", "maybe", _INIT),
   "loss.coords": ("mse", "l2"),
-  "loss.smoothing_km": ("100.0", "0", {"loss.coords": "smoothed"}),
+  "loss.smoothing_km": ("100.0", "0"),
   "loss.weights.coords": ("2.0", "-1"),
   "loss.weights.climate": ("2.0", "-1"),
   "loss.weights.date": ("2.0", "nan"),
