@@ -12,6 +12,7 @@ and nll of both sides. `--images` is as for `benchmarks.eurosat`. What is done
 already is not done again.
 """
 
+import argparse
 import csv
 import pathlib
 import subprocess
@@ -19,7 +20,6 @@ import sys
 
 import jax
 import numpy as np
-from absl import app, flags
 from scipy import stats
 
 from geojax import encodings, losses, predict, sphere
@@ -27,10 +27,6 @@ from geojax.evaluation import probes
 from geojax.training import dataset as dataset_lib
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_SOURCE = flags.DEFINE_string("images", None, "Folder with EuroSAT's images.")
-_OUTPUT = flags.DEFINE_string("folder", None, "Folder to write to.")
-_NUM_STEPS = flags.DEFINE_integer("num_steps", 1000, "Steps of the training.")
-
 _NAME = "eurosat_west"
 # Of longitudes: where the west ends and the east begins.
 _WEST, _EAST = 0.6, 0.8
@@ -80,7 +76,7 @@ def _run(*words):
   subprocess.run([sys.executable, *words], cwd=_ROOT, check=True)
 
 
-def train(source: pathlib.Path, folder: pathlib.Path):
+def train(source: pathlib.Path, folder: pathlib.Path, num_steps: int):
   """Builds the records and trains on them; returns workdir and longitude."""
   folder.mkdir(parents=True, exist_ok=True)
   table, workdir = folder / "places.csv", folder / "run"
@@ -95,7 +91,7 @@ def train(source: pathlib.Path, folder: pathlib.Path):
     *(f"--workdir={workdir}", f"--config.data.dir={folder / 'data'}"),
     *(f"--config.data.name=geo_tiles/{_NAME}", "--config.tasks=('coords',)"),
     *("--config.mixture.num_centers=128", "--config.mixture.background=0.001"),
-    f"--config.num_steps={_NUM_STEPS.value}",
+    f"--config.num_steps={num_steps}",
   )
   return workdir, east_deg
 
@@ -246,14 +242,16 @@ def describe(workdir: pathlib.Path, east_deg: float) -> str:
   return "\n".join(lines)
 
 
-def main(_):
+def main():
   """Trains, and prints two tables."""
-  source, folder = (
-    pathlib.Path(flag).resolve() for flag in (_SOURCE.value, _OUTPUT.value)
-  )
-  print(describe(*train(source, folder)))
+  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser.add_argument("--images", type=pathlib.Path, required=True)
+  parser.add_argument("--folder", type=pathlib.Path, required=True)
+  parser.add_argument("--num_steps", type=int, default=1000)
+  args = parser.parse_args()
+  found = train(args.images.resolve(), args.folder.resolve(), args.num_steps)
+  print(describe(*found))
 
 
 if __name__ == "__main__":
-  flags.mark_flags_as_required(["images", "folder"])
-  app.run(main)
+  main()
