@@ -36,7 +36,9 @@ _SHARES = {"train": 0.6, "validation": 0.15, "test": 0.25}
 _EDGE_DEG = 0.05
 _NUM_TRAIN = 8192
 _NUM_NEIGHBOURS = 10
+# Of the logistic regression.
 _C = 0.01
+_AREA = "area of the 80 % region"
 _LEVELS = (0.5, 0.8, 0.95)
 
 
@@ -114,7 +116,7 @@ def mahalanobis(features, train_features):
 
 
 def nearest(features, train_features):
-  """Cosine distances to the nearest of some features, of the k-th one.
+  """Cosine distances to the k-th nearest of some features.
 
   Args:
     features: Shape `[count, features]`.
@@ -140,22 +142,20 @@ def read(dataset, split: str, at_most: int | None = None):
   )
 
 
-def measure(predictor, images, train_features) -> dict[str, np.ndarray]:
+def measure(found, features, train_features) -> dict[str, np.ndarray]:
   """Measures of patches, higher for those that look unlike train patches.
 
   Args:
-    predictor: A `geojax.predictor.Predictor`.
-    images: Raw patches, `[count, ...]`.
-    train_features: Its features of train patches.
+    found: Their `geojax.prediction.Prediction`.
+    features: Their features, `[count, features]`.
+    train_features: Those of train patches.
 
   Returns:
     Arrays `[count]` by name.
   """
-  found = predictor.predict(images)
-  features = predictor.features(images)
   log_weight = np.asarray(jax.nn.log_softmax(found.logits), np.float64)
   return {
-    "area of the 80 % region": found.credible_area_km2((0.8,))[:, 0],
+    _AREA: found.credible_area_km2((0.8,))[:, 0],
     "entropy of the weights": -(np.exp(log_weight) * log_weight).sum(axis=-1),
     "weight of the background": found.columns["background_weight"],
     "Mahalanobis distance of the features": mahalanobis(
@@ -216,10 +216,12 @@ def describe(workdir: pathlib.Path, east_deg: float) -> str:
   train_features = predictor.features(train_images)
   images, x = read(dataset, "test")
   is_east = sphere.unit_to_latlon(x)[1] >= east_deg
-  lines = ["| measure | area under the ROC curve |", "|---|---|"]
-  measures = measure(predictor, images, train_features)
-  odds = learned(predictor.features(images), is_east, x)
+  found, features = predictor.predict(images), predictor.features(images)
+  measures = measure(found, features, train_features)
+  area_km2 = measures[_AREA]
+  odds = learned(features, is_east, x)
   measures["logistic regression that learned both sides"] = odds
+  lines = ["| measure | area under the ROC curve |", "|---|---|"]
   for name, values in measures.items():
     area = auroc(values[~is_east], values[is_east])
     lines.append(f"| {name} | {area:.3f} |")
@@ -227,17 +229,18 @@ def describe(workdir: pathlib.Path, east_deg: float) -> str:
     "",
     "| | images | nll, nats | "
     + " | ".join(f"in the {level:.0%} region" for level in _LEVELS)
-    + " | area of the 80 % region, 10^6 km² |",
+    + f" | median {_AREA}, 10^6 km² |",
     "|---" * (4 + len(_LEVELS)) + "|",
   ]
+  nll = losses.relative_nll(found.log_prob(np.float32(x)))
+  level = found.credible_level(np.float32(x))
   for name, rows in (("west", ~is_east), ("east", is_east)):
-    found = predictor.predict(images[rows])
-    nll = losses.relative_nll(found.log_prob(np.float32(x[rows]))).mean()
-    level = found.credible_level(np.float32(x[rows]))
-    shares = " | ".join(f"{np.mean(level <= asked):.3f}" for asked in _LEVELS)
-    area = np.median(found.credible_area_km2((0.8,))) / 1e6
+    shares = " | ".join(
+      f"{np.mean(level[rows] <= asked):.3f}" for asked in _LEVELS
+    )
     lines.append(
-      f"| {name} | {rows.sum():,} | {nll:.3f} | {shares} | {area:.2f} |"
+      f"| {name} | {rows.sum():,} | {nll[rows].mean():.3f} | {shares}"
+      f" | {np.median(area_km2[rows]) / 1e6:.2f} |"
     )
   return "\n".join(lines)
 
